@@ -1,0 +1,1 @@
+"""What can be searched: the algebra of Einsum structures, their cost, their realisation in integers."""
