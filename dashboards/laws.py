@@ -1,0 +1,53 @@
+"""The fitted laws as text for a terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from dashboards.numbers import flops_text, interval_text, plain, seconds_text
+from dashboards.tables import aligned
+from space.structure import Structure
+
+if TYPE_CHECKING:
+    from storage.laws import LawSet, StructureLaw
+
+
+def laws_text(fits: LawSet, *, width: int | None = None) -> str:
+    """The shared parameters of the laws, then one line for each structure with its verdict."""
+    return f"{_shared(fits)}\n\n{_each(fits, width)}"
+
+
+def _shared(fits: LawSet) -> str:
+    """The parameters that all structures share."""
+    known = "" if fits.l_inf_identified else ", not identified by these data"
+    p_value = f", p = {plain(fits.pooling_p, 2)} for one exponent for all"
+    lines = [
+        f"loss = L_inf + b {'C' if fits.axis == 'compute' else 'S'}^-a",
+        f"L_inf  {interval_text(fits.l_inf, *fits.l_inf_interval, 3)} nats{known}",
+        f"a      {interval_text(fits.exponent, *fits.exponent_interval, 3)}",
+        f"runs   differ by {100 * fits.effect.sigma:.1f} % of the loss",
+    ]
+    lines[2] += p_value if math.isfinite(fits.pooling_p) else ""
+    return "\n".join(lines)
+
+
+def _each(fits: LawSet, width: int | None) -> str:
+    """The exponent, the range and the evidence of each structure."""
+    unit = flops_text if fits.axis == "compute" else seconds_text
+    entries = list(fits.laws.values())
+    columns = {
+        "structure": [Structure.parse(entry.key).name for entry in entries],
+        "a": [plain(entry.law.exponent, 3) for entry in entries],
+        "runs": [str(entry.runs) for entry in entries],
+        "verdict": [entry.verdict for entry in entries],
+        "range": [f"{unit(entry.law.low)} to {unit(entry.law.high)}" for entry in entries],
+        "points": [_points(entry) for entry in entries],
+    }
+    return aligned(columns, {"a", "runs", "points"}, width)
+
+
+def _points(entry: StructureLaw) -> str:
+    """Points on the frontier of all."""
+    used = sum(report.used for report in entry.points)
+    return f"{used} of {used + sum(sum(report.left_out.values()) for report in entry.points)}"

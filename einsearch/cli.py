@@ -1,0 +1,48 @@
+"""The command line: `einsearch COMMAND`. Thin commands over the library, one file each in `einsearch.commands`.
+
+Exit codes: 0 done; 1 a fault at run time; 2 something wrong was given; 130 stopped from the keyboard.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+
+import click
+
+from einsearch.commands import describe, export, leaderboard, query, report, resume, search, status, train
+from space.errors import EinsearchError
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(metadata.version("einsearch"), prog_name="einsearch")
+def commands() -> None:
+    """Search for the linear layer with the lowest loss per FLOP.
+
+    A study trains small GPT-2 models whose linear layers are Einsum structures, fits scaling laws to the results, and
+    ranks the structures by their compute multiplier against dense layers.
+    """
+
+
+for command in (search, resume, status, query, leaderboard, describe, train, report, export):
+    commands.add_command(command.command)
+
+
+def main() -> None:
+    """Run a command; a person's mistake ends in one line, never in a traceback."""
+    try:
+        sys.exit(commands(standalone_mode=False) or 0)
+    except EinsearchError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; nothing recorded is lost", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

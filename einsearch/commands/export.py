@@ -1,0 +1,34 @@
+"""`einsearch export`: take the winning layer home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from einsearch import options
+
+
+@click.command("export")
+@options.study
+@options.database
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default="einsearch-winner",
+    show_default=True,
+    metavar="FOLDER",
+    help="Folder to write into.",
+)
+@click.option("--structure", help="Export this structure instead of the leader.")
+def command(study: str, db: str, output: Path, structure: str | None) -> None:
+    """Write the best structure of STUDY as a PyTorch module: winner.py, winner.json and the weights of its best trial.
+
+    winner.py defines Winner(d_in, d_out, bias=False), a drop-in for torch.nn.Linear.
+    """
+    from einsearch.winner import export
+    from search.study import Study
+
+    for path in export(Study(study, db=db), output, structure):
+        click.echo(str(path))

@@ -1,0 +1,47 @@
+"""`einsearch resume`: go on with a study, from any machine that reaches its database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from einsearch import options
+
+
+class Budget(click.ParamType[tuple[bool, int]]):
+    """`60`, or `+20` for more than there are."""
+
+    name = "N|+N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[bool, int]:
+        """Whether the number is to be added, and the number."""
+        text = str(value)
+        if not text.lstrip("+").isdigit():
+            self.fail(f"{value!r} is not a number of trials; write 60, or +20 to extend", param, ctx)
+        return text.startswith("+"), int(text)
+
+
+@click.command("resume")
+@options.study
+@options.database
+@click.option("--trials", type=Budget(), help="A larger budget.")
+@options.running
+def command(
+    study: str, db: str, trials: tuple[bool, int] | None, concurrency: int | None, report_: str | None, quiet: bool
+) -> None:
+    """Go on with STUDY as it was recorded: after a crash, a stop, or with a larger budget.
+
+    Nothing that finished is trained again; what was cut off goes on from its last checkpoint.
+    """
+    from einsearch.run import run
+    from search.study import Study
+    from storage.database import Database
+    from storage.studies import open_study
+
+    budget = None
+    if trials is not None:
+        more, number = trials
+        with Database.open(db) as database:
+            budget = open_study(database, study).budget * more + number
+    run(Study(study, db=db, trials=budget), create=False, concurrency=concurrency, report_=report_, quiet=quiet)

@@ -1,0 +1,129 @@
+"""Watching a study while this process drives it: from the driver and the database to the terminal's live view."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dashboards.terminal import Best, FinishedTrial, LiveSnapshot, LiveView, RunningTrial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from search.driver import Driver, Progress
+    from storage.database import Database
+
+TICK = 0.5
+"""Seconds between two looks."""
+
+
+@contextmanager
+def watching(driver: Driver, database: Database, study: str, quiet: bool) -> Iterator[LiveView]:
+    """Show the study until the block ends; a thread of its own does the looking."""
+    done = threading.Event()
+    watcher = Watcher(driver, database, study)
+
+    def watch() -> None:
+        while not done.wait(TICK):
+            view.update(watcher.snapshot())
+
+    with LiveView(quiet=quiet) as view:
+        view.update(watcher.snapshot())
+        thread = threading.Thread(target=watch, name="einsearch-live", daemon=True)
+        thread.start()
+        try:
+            yield view
+        finally:
+            done.set()
+            thread.join()
+            view.update(watcher.snapshot())
+
+
+class Watcher:
+    """Makes snapshots; the database is asked only when a trial has ended since the last one."""
+
+    def __init__(self, driver: Driver, database: Database, study: str) -> None:
+        self._driver, self._database, self._study = driver, database, study
+        self._start = time.monotonic()
+        self._ended = -1
+        self._trials: pd.DataFrame
+        self._budget = 0
+        self._first = 0
+
+    def snapshot(self) -> LiveSnapshot:
+        """The study now."""
+        running = self._driver.running
+        if self._ended != self._driver.ended:
+            self._ended = self._driver.ended
+            self._read()
+        done = self._trials[self._trials["finished"].notna()]
+        elapsed = time.monotonic() - self._start
+        return LiveSnapshot(
+            study=self._study,
+            done=len(done),
+            budget=self._budget,
+            database=self._database.url_shown,
+            elapsed=elapsed,
+            seconds_left=self._left(elapsed, len(done), running),
+            flops_spent=float(self._trials["flops"].sum()),
+            best=_best(done),
+            running=tuple(_running(progress) for progress in running),
+            finished=tuple(_finished(row) for row in done.iloc[self._first :].to_dict("records")),
+        )
+
+    def _read(self) -> None:
+        from storage import queries
+        from storage.studies import open_study
+
+        first = self._budget == 0
+        self._trials = queries.trials_frame(self._database, self._study)
+        self._budget = open_study(self._database, self._study).budget
+        if first:
+            self._first = int(self._trials["finished"].notna().sum())
+
+    def _left(self, elapsed: float, done: int, running: list[Progress]) -> float | None:
+        """Time left at the rate of this run so far, trials under way counted by their share."""
+        share = sum(progress.report.progress for progress in running if progress.report is not None)
+        worked = done - self._first + share
+        return elapsed * (self._budget - done - share) / worked if worked >= 1 else None
+
+
+def _best(done: pd.DataFrame) -> Best | None:
+    ranked = done[done["value"].notna() & (done["key"] != "dense")]
+    if ranked.empty:
+        return None
+    row = ranked.nlargest(1, "value").to_dict("records")[0]
+    return Best(structure=row["structure"], multiplier=math.exp(row["value"]), low=math.nan, high=math.nan)
+
+
+def _running(progress: Progress) -> RunningTrial:
+    task, report = progress.task, progress.report
+    loss = report.loss if report is not None else None
+    return RunningTrial(
+        number=task.claim.number,
+        kind=task.claim.kind,
+        structure=task.structure.name,
+        rung=task.rung,
+        width=task.width,
+        progress=report.progress if report is not None else 0.0,
+        loss=math.nan if loss is None else loss,
+    )
+
+
+def _finished(row: Mapping[Hashable, Any]) -> FinishedTrial:
+    return FinishedTrial(
+        number=int(row["number"]),
+        kind=row["kind"],
+        structure=row["structure"],
+        rung=int(row["rung"]),
+        width=int(row["width"]),
+        state=row["state"],
+        loss=float(row["loss"]),
+        multiplier=math.exp(row["value"]) if math.isfinite(row["value"]) else math.nan,
+        flops=float(row["flops"]),
+        seconds=float(row["seconds"]),
+    )

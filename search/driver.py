@@ -1,0 +1,203 @@
+"""A driver: one process that claims trials of a study, has them run, and records what comes back.
+
+It owns the protocol between the ledger, Optuna and the workers, and knows nothing of Ray:
+
+    driver = Driver(...)                     joins the study, mends what a crash left, keeps its lease alive
+    match driver.next(): ...                 the next task for a worker, Wait or Finished
+    driver.report(task, report)              evaluations, or the end of the trial
+    driver.lose(task, reason)                the worker is gone; the trial goes back to the queue
+    driver.close()
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from search import plan
+from search.optuna_side import OptunaSide
+from search.sampler import StructureSampler
+from search.settings import StudySettings
+from search.steering import Steering
+from search.trial import Report, folder_of
+from space.errors import EinsearchError, TrialError
+from space.structure import Structure
+from storage import results
+from storage.claims import Claim, Finished, Wait
+from storage.database import Database
+from storage.leases import LEASE_SECONDS, FencedError
+from storage.ledger import Ledger
+from storage.studies import StudyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A trial, ready for a worker: its claim, now with a structure, and where its checkpoints are."""
+
+    claim: Claim
+    structure: Structure
+    rung: int
+    width: int
+    config: Mapping[str, Any]
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A task and the last report of it, for displays."""
+
+    task: Task
+    report: Report | None
+
+
+class Driver:
+    """One driver's part in a study. `next`, `report` and `lose` are called from one thread; `running` from any.
+
+    `fault` is why the study cannot go on here (a full disk, data that changed, a lost lease): nothing more is claimed, and what
+    runs is given back to the queue by `close`. `ended` counts the trials that ended here.
+
+    Args:
+        vocab_size: of the study's corpus.
+        checkpoints: folder of the study's checkpoints.
+    """
+
+    def __init__(
+        self, database: Database, study: StudyRecord, settings: StudySettings, vocab_size: int, checkpoints: Path
+    ) -> None:
+        self.database, self._study, self._settings = database, study, settings
+        self._vocab_size, self._checkpoints = vocab_size, checkpoints
+        self._ledger = Ledger(database, study.id)
+        self._optuna = OptunaSide(database, study.name, _sampler(settings, vocab_size))
+        self._tasks: dict[int, Progress] = {}
+        self._stop = threading.Event()
+        self.fault: EinsearchError | None = None
+        self.ended = 0
+        self._driver = self._ledger.join()
+        self._ledger.reap()
+        self.settle()
+        threading.Thread(target=self._keep_alive, name="einsearch-lease", daemon=True).start()
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def running(self) -> list[Progress]:
+        """The trials this driver has with workers now."""
+        return list(self._tasks.values())
+
+    def next(self) -> Task | Wait | Finished:
+        """Claim a trial and make it ready: propose where it has no structure, and enter it in Optuna where it is not yet."""
+        if self.fault is not None:
+            return Finished(0)
+        claim = self._ledger.claim(self._driver)
+        if not isinstance(claim, Claim):
+            return claim
+        task = self._propose(claim) if claim.structure is None else self._task(claim)
+        if claim.optuna_number is None:
+            self._ledger.link(claim, self._entered(task))
+        self._tasks[claim.trial_id] = Progress(task, None)
+        return task
+
+    def report(self, task: Task, report: Report) -> bool:
+        """Record what a worker says. False: the trial is no longer ours, and its worker should stop."""
+        claim = task.claim
+        if report.state == "fault":
+            self.fault = self.fault or TrialError(f"trial {claim.number} ({task.structure}): {report.error}")
+            return False
+        first = claim.trial_id in self._tasks and self._tasks[claim.trial_id].report is None
+        if first and report.start_flops:
+            self._ledger.start_attempt(claim, report.start_flops, report.start_seconds)
+        held = self._ledger.record(claim, report.points)
+        self._tasks[claim.trial_id] = Progress(task, report)
+        if held and report.state != "running":
+            self._finish(task, report)
+        return held
+
+    def lose(self, task: Task, reason: str) -> None:
+        """A worker died or could not start: give the trial back."""
+        self._tasks.pop(task.claim.trial_id, None)
+        self._ledger.requeue(task.claim, reason)
+
+    def settle(self) -> None:
+        """Tell Optuna of every trial that ended and that it does not know of; the pass that mends what crashes leave.
+
+        Values need the dense frontier, so nothing is told before the baseline is complete.
+        """
+        values = results.values(self.database, self._study)
+        if values is None:
+            return
+        unsettled = self._ledger.unsettled()
+        self._ledger.set_values({one.trial_id: values[one.number] for one in unsettled if one.number in values})
+        for one in unsettled:
+            self._optuna.tell(replace(one, value=values.get(one.number)))
+            self._ledger.mark_told(one.trial_id)
+
+    def close(self) -> None:
+        """Give back what is running, end the lease, close the connections."""
+        self._stop.set()
+        try:
+            self._ledger.leave(self._driver)
+        finally:
+            self._optuna.close()
+
+    def _propose(self, claim: Claim) -> Task:
+        proposal = self._optuna.propose(claim.number)
+        structure, rung = proposal.structure, proposal.rung
+        width = plan.width_at(self._settings, structure, rung, self._vocab_size)
+        config = plan.trial_config(self._settings, structure, rung, width, claim.seed).to_dict()
+        self._ledger.propose(claim, structure, rung, width, config, proposal.origin)
+        return self._task(replace(claim, structure=structure.key, rung=rung, width=width, config=config))
+
+    def _entered(self, task: Task) -> int:
+        """The task's number in Optuna: the one an attempt before entered and could not link, or a new one."""
+        claim = task.claim
+        found = self._optuna.find(claim.number) if claim.attempt > 1 else None
+        return self._optuna.enter(task.structure, task.rung, claim.number) if found is None else found
+
+    def _task(self, claim: Claim) -> Task:
+        assert claim.structure is not None and claim.rung is not None and claim.width is not None and claim.config is not None
+        config = {**claim.config, "seed": claim.seed, "corpus_fingerprint": self._study.corpus_fingerprint}
+        folder = folder_of(self._checkpoints, claim.number)
+        return Task(claim, Structure.parse(claim.structure), claim.rung, claim.width, config, folder)
+
+    def _finish(self, task: Task, report: Report) -> None:
+        self._tasks.pop(task.claim.trial_id, None)
+        self._ledger.finish(
+            task.claim,
+            report.state,  # type: ignore[arg-type]
+            loss=report.loss,
+            flops=report.flops,
+            tokens=report.tokens,
+            steps=report.steps,
+            seconds=report.seconds,
+            error=report.error,
+        )
+        self.settle()
+        self.ended += 1
+
+    def _keep_alive(self) -> None:
+        while not self._stop.wait(LEASE_SECONDS / 6):
+            try:
+                if not self._ledger.heartbeat(self._driver):
+                    self.fault = FencedError("another driver declared this one dead and took its trials; resume the study")
+                    return
+                self._ledger.reap()
+            except EinsearchError as error:
+                self.fault = self.fault or error
+
+
+def _sampler(settings: StudySettings, vocab_size: int) -> StructureSampler:
+    steering = Steering(
+        rungs=tuple(rung.flops for rung in settings.rungs),
+        target=settings.target,
+        explore=settings.explore,
+        identity=lambda structure, rung: plan.identity(settings, structure, rung, vocab_size),
+    )
+    return StructureSampler(settings.seed, steering)

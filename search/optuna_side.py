@@ -1,0 +1,85 @@
+"""The same study in Optuna's tables, so that samplers see it and Optuna's own tools open it.
+
+The ledger is the truth. Optuna holds parameters, states and values; what a crash leaves between the two is mended by
+`search.driver.Driver.settle`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
+
+from search.sampler import StructureSampler, parameters, search_space
+from search.steering import Proposal
+from space.structure import Structure
+from storage.claims import Settled
+from storage.database import Database
+
+STATES = {
+    "completed": TrialState.COMPLETE,
+    "truncated": TrialState.PRUNED,
+    "diverged": TrialState.FAIL,
+    "failed": TrialState.FAIL,
+}
+"""How the ledger's final states read in Optuna."""
+
+
+class OptunaSide:
+    """A study's trials in Optuna's storage, in the same database as the ledger."""
+
+    def __init__(self, database: Database, name: str, sampler: StructureSampler) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._sampler = sampler
+        self._storage = RDBStorage(database.location.url.render_as_string(hide_password=False), engine_kwargs=_engine(database))
+        self._study = optuna.create_study(
+            study_name=name, storage=self._storage, sampler=sampler, direction="maximize", load_if_exists=True
+        )
+        self._study_id = self._storage.get_study_id_from_name(name)
+
+    def propose(self, number: int) -> Proposal:
+        """What the ledger's trial `number` should try."""
+        return self._sampler.propose(self._study, number)
+
+    def find(self, ledger_number: int) -> int | None:
+        """The trial that was entered for a number of the ledger, where a crash fell between entering and linking."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get("ledger_number") == ledger_number:
+                return trial.number
+        return None
+
+    def enter(self, structure: Structure, rung: int, ledger_number: int) -> int:
+        """A new running trial, in one transaction. Returns its number in Optuna."""
+        rungs = len(self._sampler.steering.rungs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            template = create_trial(
+                state=TrialState.RUNNING,
+                params=parameters(structure, rung, rungs),
+                distributions=search_space(rungs),
+                user_attrs={"ledger_number": ledger_number, "structure": structure.name},
+            )
+        trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
+        return self._storage.get_trial(trial_id).number
+
+    def tell(self, settled: Settled) -> None:
+        """Say how a trial ended; saying it twice is harmless. A trial that Optuna never saw is passed over."""
+        if settled.optuna_number is None:
+            return
+        value = settled.value if settled.value is not None and math.isfinite(settled.value) else None
+        state = STATES[settled.state] if value is not None else TrialState.FAIL
+        told = value if state == TrialState.COMPLETE else None
+        self._study.tell(settled.optuna_number, told, state, skip_if_finished=True)
+
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+
+def _engine(database: Database) -> dict[str, Any]:
+    return {"connect_args": {"timeout": 30}} if database.dialect == "sqlite" else {"pool_pre_ping": True}

@@ -1,0 +1,197 @@
+"""Which structure to try next, and with how much compute.
+
+    s        a structure, seen as the ten numbers (theta, omega, psi, nu)
+    c        log compute of a trial, relative to the study's target: 0 there, -1 at the smallest rung
+    m(s, c)  log compute multiplier of s against dense, the value of a trial
+    gain     expected improvement of what we know at the target, per FLOP
+
+m is modelled as a Gaussian process, m(s, c) = f(s) + c g(s) + noise: linear in log compute, as the ratio of two power laws is.
+A trial of (s, rung) is worth what it is expected to teach about the target: with best the highest posterior mean there,
+
+    gain(s, r) = E[max(0, mu_t(s) - best)] / C_r,   mu_t(s) ~ N(mean(s, 0), cov((s, 0), (s, c_r))**2 / (var(s, c_r) + noise))
+
+the knowledge-gradient form of expected improvement. Nothing here knows that omega = 0 and psi = 1 are good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from space.sampling import neighbours, sample_structure
+from space.structure import Structure
+
+if TYPE_CHECKING:
+    from botorch.models import SingleTaskGP
+
+FEATURES = 10
+FEWEST = 4
+"""Results of structured layers below which the next structure is drawn at random."""
+
+FIT = {"timeout_sec": 3.0, "options": {"maxiter": 30}}
+"""Bounds on the fit of the hyperparameters: a driver that thinks dispatches no trials."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One result: a structure, the rung it was tried at, and its log compute multiplier (None while it is running)."""
+
+    structure: Structure
+    rung: int
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What to try next. `mean` and `sd` are the model's prediction of the log multiplier at the target; NaN when random."""
+
+    structure: Structure
+    rung: int
+    origin: Literal["proposal", "random"]
+    mean: float = math.nan
+    sd: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """The policy of a study.
+
+    Args:
+        rungs: training FLOPs of each rung, ascending.
+        target: the compute, in FLOPs, at which the study wants to know the best structure.
+        explore: share of proposals that are drawn at random, whatever the model says.
+        candidates: random structures the model is asked about, besides the neighbours of the best.
+        identity: what a structure really is at a rung; of two with equal identity there, one is tried.
+    """
+
+    rungs: tuple[float, ...]
+    target: float
+    explore: float = 0.15
+    candidates: int = 256
+    identity: Callable[[Structure, int], Hashable] = lambda structure, _rung: structure.key
+
+    def propose(self, observed: Sequence[Observation], rng: np.random.Generator) -> Proposal:
+        """The next (structure, rung): feasible, and not among `observed`."""
+        structured = [o for o in observed if not o.structure.is_dense]
+        measured = [o for o in structured if o.value is not None]
+        if len(measured) < FEWEST or rng.random() < self.explore:
+            return self._random(structured, rng)
+        pool = self._pool(structured, rng)
+        gain, mean, sd = self._gain(structured, pool)
+        tried = {(o.rung, self.identity(o.structure, o.rung)) for o in structured}
+        ranked = np.argsort(-gain / np.asarray(self.rungs), axis=None, kind="stable")
+        for index in ranked:
+            best, rung = divmod(int(index), len(self.rungs))
+            if (rung, self.identity(pool[best], rung)) not in tried:
+                return Proposal(pool[best], rung, "proposal", float(mean[best]), float(sd[best]))
+        return self._random(structured, rng)
+
+    def log_compute(self, rung: int) -> float:
+        """c of a rung."""
+        span = math.log(self.target / self.rungs[0]) or 1.0
+        return math.log(self.rungs[rung] / self.target) / span
+
+    def _random(self, observed: Sequence[Observation], rng: np.random.Generator) -> Proposal:
+        """A structure no one has tried, on the cheapest rung."""
+        known = {self.identity(o.structure, 0) for o in observed}
+        while True:
+            structure = sample_structure(rng)
+            if self.identity(structure, 0) not in known:
+                return Proposal(structure, 0, "random")
+
+    def _pool(self, observed: Sequence[Observation], rng: np.random.Generator) -> list[Structure]:
+        """Everything tried so far, the neighbours of the five best, and random structures on all faces."""
+        tried = [o.structure for o in observed]
+        ranked = sorted((o for o in observed if o.value is not None), key=lambda o: -(o.value or 0.0))
+        near = [structure for o in ranked[:5] for structure in neighbours(o.structure)]
+        return list(dict.fromkeys([*tried, *near, *(sample_structure(rng) for _ in range(self.candidates))]))
+
+    def _gain(self, observed: Sequence[Observation], pool: Sequence[Structure]) -> tuple[Floats, Floats, Floats]:
+        """Expected improvement at the target of each (candidate, rung), and each candidate's prediction there."""
+        import torch
+        from scipy.stats import norm
+
+        at = [(self.log_compute(o.rung), o) for o in observed]
+        done = [(features(o.structure, c), o.value) for c, o in at if o.value is not None]
+        running = [features(o.structure, c) for c, o in at if o.value is None]
+        points = [[features(s, c) for c in (0.0, *map(self.log_compute, range(len(self.rungs))))] for s in pool]
+        with _numerical_warnings_off():
+            model = fit(np.array([x for x, _ in done]), np.array([y for _, y in done]), np.array(running))
+        with torch.no_grad(), _numerical_warnings_off():
+            posterior = model.posterior(torch.as_tensor(np.array(points)))
+            mean = posterior.mean[..., 0].numpy()
+            cov = posterior.distribution.covariance_matrix.numpy()
+            scale = float(getattr(model.outcome_transform, "stdvs", torch.ones(1)).reshape(-1)[0])
+            noise = float(model.likelihood.noise.reshape(-1)[0]) * scale**2
+        variance = np.diagonal(cov, axis1=1, axis2=2)
+        learnt = np.abs(cov[:, 0, 1:]) / np.sqrt(variance[:, 1:] + noise)
+        tried = len({o.structure for o in observed})
+        lead = (mean[:, 0] - mean[:tried, 0].max())[:, None]
+        z = lead / learnt
+        return learnt * (z * norm.cdf(z) + norm.pdf(z)), mean[:, 0], np.sqrt(variance[:, 0])
+
+
+def features(structure: Structure, log_compute: float) -> list[float]:
+    """(theta, omega, psi, nu, c): what the model sees of a trial."""
+    taxonomy = (structure.omega, structure.psi, structure.nu)
+    return [*map(float, structure.theta), *map(float, taxonomy), log_compute]
+
+
+def fit(x: Floats, y: Floats, running: Floats) -> SingleTaskGP:
+    """The Gaussian process of the module's head, given results and the trials still running.
+
+    Hyperparameters are fitted to the results. Running trials then enter at their predicted mean (Ginsbourger et al. 2010,
+    "kriging believer"), so that two drivers do not buy the same knowledge.
+
+    Args:
+        x: (n, 11) features of the results.
+        y: (n,) log multipliers.
+        running: (m, 11) features of the running trials, m may be 0.
+    """
+    import torch
+    from botorch.exceptions import ModelFittingError
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models import SingleTaskGP
+    from botorch.models.transforms import Standardize
+    from gpytorch.kernels import LinearKernel, MaternKernel, ScaleKernel
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+    from gpytorch.priors import LogNormalPrior
+
+    def matern(lengthscales: int | None) -> MaternKernel:
+        prior = LogNormalPrior(math.sqrt(2) + 0.5 * math.log(FEATURES), math.sqrt(3))
+        seen = tuple(range(FEATURES))
+        return MaternKernel(2.5, ard_num_dims=lengthscales, active_dims=seen, lengthscale_prior=prior)
+
+    level = ScaleKernel(matern(FEATURES))
+    slope = matern(None) * LinearKernel(active_dims=(FEATURES,))
+    inputs, outputs = torch.as_tensor(x), torch.as_tensor(y)[:, None]
+    model = SingleTaskGP(inputs, outputs, covar_module=level + slope, outcome_transform=Standardize(1))
+    with contextlib.suppress(ModelFittingError):  # the hyperparameters of the priors are a usable model too
+        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs=FIT)
+    model.eval()
+    if not len(running):
+        return model
+    pending = torch.as_tensor(running)
+    with torch.no_grad():
+        return model.condition_on_observations(pending, model.posterior(pending).mean)
+
+
+@contextlib.contextmanager
+def _numerical_warnings_off() -> Iterator[None]:
+    """Jitter on a covariance and a fit cut short by its bounds are expected, and harm no proposal."""
+    from botorch.exceptions import OptimizationWarning
+    from linear_operator.utils.warnings import NumericalWarning
+
+    with warnings.catch_warnings():
+        for kind in (NumericalWarning, OptimizationWarning):
+            warnings.simplefilter("ignore", kind)
+        yield

@@ -1,0 +1,176 @@
+"""`Study`: a search, by name, in a database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.settings import StudySettings
+from space.errors import ConfigError
+from storage.database import Database
+from storage.studies import StudyRecord, create_study, open_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from search.driver import Driver
+    from storage.laws import LawSet
+    from storage.status import StudyStatus
+
+DEFAULT_DB = "sqlite:///einsearch.db"
+"""The database where nothing else is said: a file in the working directory."""
+
+PACKAGES = ("einsearch", "torch", "optuna", "ray", "sqlalchemy", "numpy")
+"""Distributions whose versions a study records."""
+
+
+class Study:
+    """A search over structures. Making the object reads nothing; `run` creates the study, or goes on with it.
+
+    >>> import einsearch
+    >>> study = einsearch.Study("mine", trials=30)          # doctest: +SKIP
+    >>> study.run()                                         # doctest: +SKIP
+    >>> study.leaderboard()                                 # doctest: +SKIP
+
+    Args:
+        name: of the study, unique in its database.
+        db: URL of the database.
+        trials: the budget: how many trials the study has in all. It can grow later. None for the recorded budget.
+        settings: what the study is; None for the recorded settings, or the defaults for a new study.
+        checkpoints: folder of checkpoints; by default beside the SQLite file, or in the working directory.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        db: str = DEFAULT_DB,
+        trials: int | None = None,
+        settings: StudySettings | None = None,
+        checkpoints: Path | None = None,
+    ) -> None:
+        self.name, self.db, self.trials, self.settings = name, db, trials, settings
+        self._checkpoints = checkpoints
+
+    def run(self, *, concurrency: int | None = None) -> None:
+        """Create the study where it is new, and run trials until its budget is used up.
+
+        Args:
+            concurrency: trials at a time; None for one per CPU.
+
+        Raises:
+            UserError: before anything is spent: wrong settings, a study that has others, an unusable database or corpus.
+            RunError: what stopped the run; the study can be resumed.
+        """
+        with self.driver(create=True) as driver:
+            self.execute(driver, concurrency)
+
+    def resume(self, *, concurrency: int | None = None) -> None:
+        """Go on with a study that exists; raises as `run`, and StudyError where it does not exist."""
+        with self.driver(create=False) as driver:
+            self.execute(driver, concurrency)
+
+    @staticmethod
+    def execute(driver: Driver, concurrency: int | None = None) -> None:
+        """Run trials with a driver of this study's until the budget is used up.
+
+        Raises:
+            EinsearchError: the driver's fault.
+        """
+        from search.executor import execute
+
+        cpus = len(os.sched_getaffinity(0))
+        workers = cpus if concurrency is None else concurrency
+        if workers < 1:
+            raise ConfigError(f"concurrency is {workers}; give at least 1")
+        execute(driver, workers)
+        if driver.fault is not None:
+            raise driver.fault
+
+    @contextmanager
+    def driver(self, *, create: bool) -> Iterator[Driver]:
+        """This process as a driver of the study."""
+        from search.driver import Driver
+        from search.trial import corpus
+
+        with Database.open(self.db, create=create) as database:
+            recorded = None if create else open_study(database, self.name)
+            settings = self.settings or (StudySettings.from_dict(recorded.settings) if recorded else StudySettings())
+            data = corpus(settings.trial.corpus)
+            if recorded is not None:
+                data.require(recorded.corpus_fingerprint)
+            study = self._create(database, settings, data.fingerprint, data.vocab_size, recorded)
+            with Driver(database, study, settings, data.vocab_size, self.checkpoints(database, study)) as driver:
+                yield driver
+
+    def checkpoints(self, database: Database, study: StudyRecord) -> Path:
+        """Folder of the study's checkpoints."""
+        if self._checkpoints is not None:
+            return self._checkpoints
+        file = database.location.path
+        root = file.with_suffix(".checkpoints") if file is not None else Path.cwd() / "einsearch.checkpoints"
+        return root / f"study-{study.id}"
+
+    def trial_folder(self, number: int) -> Path:
+        """Folder of the checkpoints of a trial, by its number."""
+        from search.trial import folder_of
+
+        with Database.open(self.db) as database:
+            return folder_of(self.checkpoints(database, open_study(database, self.name)), number)
+
+    def record(self) -> StudyRecord:
+        """The study as recorded: settings, budget, seed, data, versions."""
+        with Database.open(self.db) as database:
+            return open_study(database, self.name)
+
+    def status(self) -> StudyStatus:
+        """Trials by state, compute and seconds spent."""
+        from storage.status import status
+
+        with Database.open(self.db) as database:
+            return status(database, self.name)
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Structures, best first, with their compute multipliers against dense (see `storage.results.leaderboard`)."""
+        from storage import results
+
+        with Database.open(self.db) as database:
+            return results.leaderboard(database, open_study(database, self.name))
+
+    def laws(self) -> LawSet:
+        """The scaling law of every structure (see `storage.laws`)."""
+        from storage import results
+
+        with Database.open(self.db) as database:
+            return results.lawset(database, open_study(database, self.name))
+
+    def trials_frame(self) -> pd.DataFrame:
+        """All trials, one a row (see `storage.queries.trials_frame`)."""
+        from storage import queries
+
+        with Database.open(self.db) as database:
+            return queries.trials_frame(database, self.name)
+
+    def _create(
+        self, database: Database, settings: StudySettings, fingerprint: str, vocab_size: int, recorded: StudyRecord | None
+    ) -> StudyRecord:
+        from search.plan import planned_trials
+
+        if recorded is not None and self.trials in (None, recorded.budget) and self.settings is None:
+            return recorded
+        budget = self.trials or (recorded.budget if recorded else settings.planned + 10)
+        return create_study(
+            database,
+            self.name,
+            settings.to_dict(),
+            budget,
+            planned_trials(settings, vocab_size),
+            seed=settings.seed,
+            corpus_fingerprint=fingerprint,
+            target_compute=settings.target,
+            versions={name: metadata.version(name) for name in PACKAGES},
+        )

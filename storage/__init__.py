@@ -1,0 +1,1 @@
+"""What is known: the schema, the ledger of trials, its queries, and the laws fitted to them."""

@@ -1,0 +1,113 @@
+"""Opening and closing attempts, and charging compute once, to the attempt that spent it.
+
+    F     FLOPs of a trial so far (cumulative over its run)
+    s_i   FLOPs at which attempt i started: those of the checkpoint it resumed from
+    f_i   FLOPs charged to attempt i
+
+A resumed attempt repeats what its predecessor did after the last checkpoint. So once attempt k starts at s_k,
+its predecessors are charged up to s_k exactly, and no more; while k runs, f_k = F - s_k. Hence F = sum_i f_i
+at all times. Seconds are charged alike. All functions expect the caller to hold the study's lock.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from storage.schema import Attempt, Driver, FinalState, Trial
+
+MAX_ATTEMPTS = 5
+"""Attempts at a trial that may end in a crash before it counts as failed."""
+
+
+def open_attempt(session: Session, trial: Trial, driver: int, now: float) -> None:
+    """Hand the trial to a driver under the next attempt number."""
+    trial.state = "running"
+    trial.driver_id = driver
+    trial.attempts += 1
+    trial.started = now if trial.started is None else trial.started
+    trial.updated = now
+    session.flush()
+    session.add(
+        Attempt(trial_id=trial.id, attempt=trial.attempts, driver_id=driver, state="running", started=now)
+    )
+    session.flush()
+
+
+def start_from(session: Session, trial: Trial, attempt: Attempt, flops: float, seconds: float) -> None:
+    """Say where an attempt starts, and charge its predecessors up to there.
+
+    Raises:
+        ValueError: the first attempt resumes something.
+    """
+    earlier = select(Attempt).where(Attempt.trial_id == trial.id, Attempt.attempt < attempt.attempt)
+    previous = session.scalars(earlier.order_by(Attempt.attempt)).all()
+    if not previous and (flops, seconds) != (0.0, 0.0):
+        raise ValueError(
+            f"trial {trial.number}: its first attempt starts at zero, not at {flops} FLOPs, {seconds} s"
+        )
+    started = [one for one in previous if one.start_flops is not None] or previous[-1:]
+    for one in started:
+        last = one is started[-1]
+        one.start_flops, one.start_seconds = one.start_flops or 0.0, one.start_seconds or 0.0
+        one.flops = _charge(one.start_flops, one.flops, flops, last)
+        one.seconds = _charge(one.start_seconds, one.seconds, seconds, last)
+    attempt.start_flops, attempt.start_seconds = flops, seconds
+    attempt.flops = attempt.seconds = 0.0
+    trial.flops, trial.seconds = flops, seconds
+
+
+def advance(session: Session, trial: Trial, attempt: Attempt, flops: float, seconds: float) -> None:
+    """Charge a running attempt up to where its trial is; one that never said where it starts began at 0."""
+    if attempt.start_flops is None or attempt.start_seconds is None:
+        start_from(session, trial, attempt, 0.0, 0.0)
+    trial.flops, trial.seconds = max(trial.flops, flops), max(trial.seconds, seconds)
+    attempt.flops = trial.flops - (attempt.start_flops or 0.0)
+    attempt.seconds = trial.seconds - (attempt.start_seconds or 0.0)
+
+
+def close(trial: Trial, attempt: Attempt, state: FinalState, error: str | None, now: float) -> None:
+    """End a trial and its attempt."""
+    trial.state = attempt.state = state
+    trial.error = attempt.error = error
+    trial.finished = trial.updated = attempt.ended = now
+
+
+def preempt(
+    session: Session, trial: Trial, reason: str | None, now: float, limit: int = MAX_ATTEMPTS
+) -> None:
+    """End an attempt and put its trial back in the queue; fail the trial where `limit` attempts have crashed.
+
+    `reason` says what went wrong; None is an orderly stop, which does not count as a crash.
+    """
+    attempt = session.get_one(Attempt, (trial.id, trial.attempts))
+    attempt.state, attempt.ended, attempt.error = "preempted", now, reason
+    session.flush()
+    crashed = select(func.count()).where(Attempt.trial_id == trial.id, Attempt.error.is_not(None))
+    trial.updated = now
+    if reason is not None and (session.scalar(crashed) or 0) >= limit:
+        trial.state, trial.finished = "failed", now
+        trial.error = f"{reason} (given up after {limit} attempts)"
+    else:
+        trial.state, trial.driver_id = "queued", None
+
+
+def preempt_orphans(session: Session, study: int, now: float, limit: int = MAX_ATTEMPTS) -> None:
+    """Put back every running trial whose driver is no longer alive."""
+    rows = session.execute(
+        select(Trial, Driver)
+        .join(Driver, Driver.id == Trial.driver_id)
+        .where(Trial.study_id == study, Trial.state == "running", Driver.state != "alive")
+        .order_by(Trial.number)
+    ).all()
+    for trial, driver in rows:
+        reason = (
+            None if driver.state == "closed" else f"its driver on {driver.host} (process {driver.pid}) died"
+        )
+        preempt(session, trial, reason, now, limit)
+
+
+def _charge(start: float, charged: float, limit: float, last: bool) -> float:
+    """What an earlier attempt keeps where a later one starts at `limit`; there the last of them ended."""
+    room = max(0.0, limit - start)
+    return room if last else min(charged, room)

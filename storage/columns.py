@@ -1,0 +1,48 @@
+"""Types and checks of columns that mean the same on every backend."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Dialect, Text, TypeDecorator
+
+_LONGEST = 20_000
+
+
+class JSONText(TypeDecorator[Any]):
+    """JSON as text, keys sorted, so that equal values are equal text on every backend."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """The text to store. Raises ValueError for NaN and infinities, which are not JSON."""
+        return None if value is None else json.dumps(value, sort_keys=True, allow_nan=False)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002
+        """The value that was stored."""
+        return None if value is None else json.loads(value)
+
+
+class Message(TypeDecorator[str]):
+    """What went wrong, in text that every backend can hold, cut where it is very long."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """The text without characters that cannot be stored."""
+        if value is None:
+            return None
+        return value.encode("utf-8", "replace").decode().replace("\0", "?")[:_LONGEST]
+
+
+def finite(column: str) -> CheckConstraint:
+    """Neither NaN nor an infinity; NULL passes."""
+    return CheckConstraint(f"{column} > -1e300 AND {column} < 1e300", name=f"{column}_finite")
+
+
+def amount(column: str) -> CheckConstraint:
+    """Finite and not negative; NULL passes."""
+    return CheckConstraint(f"{column} >= 0 AND {column} < 1e300", name=f"{column}_amount")

@@ -1,0 +1,88 @@
+"""The power law L(C) = L_inf + b C^-a: evaluation, inversion, and a robust fit.
+
+| symbol | name | unit |
+|---|---|---|
+| C, x = log C | compute | FLOPs (or seconds: the law does not care) |
+| L | loss | nats per token |
+| L_inf | l_inf | irreducible loss, nats: belongs to data, tokeniser and evaluation set |
+| b | exp(log_b) | scale, nats * FLOPs^a |
+| a | exponent | > 0 |
+| h | (L - L_inf) / L | share of the loss that is reducible: d log L = h d log(L - L_inf) |
+| reach | REACH | the law is trusted up to this many times the compute it was fitted on |
+
+`fit_power_law` is the plain robust fit to frontier points of one structure; studies with few runs use
+`storage.laws.pooled`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from storage.laws.robust import fit_terms
+from storage.laws.run import Array, plain
+
+REACH = 4.0
+
+
+def log_loss_at(x: Array, l_inf: Array, log_b: Array, exponent: Array) -> Array:
+    """log L at x = log C; all arguments broadcast."""
+    reducible = np.exp(log_b - exponent * x)
+    return np.asarray(np.log(l_inf + reducible), dtype=np.float64)
+
+
+def log_compute_at(log_loss: Array, l_inf: Array, log_b: Array, exponent: Array, x_trusted: float) -> Array:
+    """x = log C at which the law reaches a loss; all arguments broadcast; finite and decreasing in loss.
+
+    Up to x_trusted the law is inverted. Below the loss it has there (L_inf included, where the law has no
+    answer) a straight line in (log C, log L) continues it with its own slope: bounded where an ill-known
+    L_inf would send the answer to infinity.
+    """
+    edge = np.exp(log_b - exponent * x_trusted)
+    log_edge, share = np.log(l_inf + edge), edge / (l_inf + edge)
+    beyond = x_trusted + (log_edge - log_loss) / (exponent * share)
+    within = (log_b - np.log(np.maximum(np.exp(log_loss) - l_inf, edge))) / exponent
+    return np.asarray(np.where(log_loss < log_edge, beyond, within), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """A fitted L(C) = l_inf + exp(log_b) C^-exponent, and the range of compute it was fitted on (FLOPs)."""
+
+    l_inf: float
+    log_b: float
+    exponent: float
+    low: float
+    high: float
+
+    @property
+    def x_trusted(self) -> float:
+        """log of the largest compute at which the law is inverted as it stands."""
+        return float(np.log(REACH * self.high))
+
+    def predict(self, compute: Array | float) -> Array:
+        """Loss in nats at the compute in FLOPs, same shape."""
+        x = np.log(np.asarray(compute, dtype=np.float64))
+        return np.exp(log_loss_at(x, *self._parameters()))
+
+    def compute_at(self, loss: Array | float) -> Array:
+        """FLOPs at which the law reaches the loss, same shape; see `log_compute_at` beyond its range."""
+        log_loss = np.log(np.asarray(loss, dtype=np.float64))
+        return np.exp(log_compute_at(log_loss, *self._parameters(), self.x_trusted))
+
+    def _parameters(self) -> tuple[Array, Array, Array]:
+        return np.asarray(self.l_inf), np.asarray(self.log_b), np.asarray(self.exponent)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields as JSON values."""
+        names = ("l_inf", "log_b", "exponent", "low", "high")
+        return {name: plain(getattr(self, name)) for name in names}
+
+
+def fit_power_law(compute: Array, loss: Array) -> PowerLaw:
+    """Fit L(C) to at least four frontier points (n,) of FLOPs and nats (objective: `storage.laws.robust`)."""
+    found = fit_terms(np.log(compute)[:, None], np.log(loss))
+    low, high = float(np.min(compute)), float(np.max(compute))
+    return PowerLaw(found.floor, float(found.log_scale[0]), float(found.exponent[0]), low, high)

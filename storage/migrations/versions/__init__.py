@@ -1,0 +1,1 @@
+"""Revisions, numbered in order; their numbers are compared as text."""

@@ -1,0 +1,70 @@
+"""What a trial is to try: a structure at a rung and a width, with the sizes it realises to there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from space.edges import EDGES
+from space.realization import Realization
+from space.structure import Structure
+from storage.schema import Base, StructureRow, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A structure at a rung and a width, the trial's configuration, the sizes on a width x width layer."""
+
+    structure: Structure
+    rung: int
+    width: int
+    config: Mapping[str, Any]
+    realization: Realization
+
+    @classmethod
+    def of(cls, structure: Structure, rung: int, width: int, config: Mapping[str, Any]) -> Proposal:
+        """The proposal, its structure realised. Raises StructureError where the width is not positive."""
+        return cls(structure, rung, width, config, structure.realize(width, width))
+
+
+def fill(trial: Trial, proposal: Proposal, structure: int) -> None:
+    """Write a proposal into a row of the ledger; `structure` is the id of its structure's row."""
+    trial.structure_id = structure
+    trial.rung = proposal.rung
+    trial.width = proposal.width
+    trial.config = dict(proposal.config)
+    trial.sizes = dict(proposal.realization.sizes)
+    trial.realised_omega = proposal.realization.omega
+    trial.realised_psi = proposal.realization.psi
+    trial.realised_nu = proposal.realization.nu
+
+
+def structure_id(session: Session, structure: Structure) -> int:
+    """The id of the structure's row, made where it is new; two studies that meet it at once share one row."""
+    known = select(StructureRow.id).where(StructureRow.key == structure.key)
+    found = session.scalar(known)
+    if found is None:
+        insert_missing(session, StructureRow, [_row(structure)])
+        found = session.scalars(known).one()
+    return found
+
+
+def insert_missing(session: Session, model: type[Base], rows: list[dict[str, Any]]) -> None:
+    """Insert rows, leaving alone those whose key is there already."""
+    if not rows:
+        return
+    if session.get_bind().dialect.name == "sqlite":
+        session.execute(sqlite.insert(model).on_conflict_do_nothing(), rows)
+    else:
+        session.execute(postgresql.insert(model).on_conflict_do_nothing(), rows)
+
+
+def _row(structure: Structure) -> dict[str, Any]:
+    theta = {f"theta_{edge.lower()}": float(t) for edge, t in zip(EDGES, structure.theta, strict=True)}
+    taxonomy = {name: float(getattr(structure, name)) for name in ("omega", "psi", "nu")}
+    return {"key": structure.key, "name": structure.name} | theta | taxonomy

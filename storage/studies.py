@@ -1,0 +1,231 @@
+"""Studies: created once with their planned trials, opened by name afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from space.errors import StudyError
+from space.structure import Structure
+from storage.database import Database
+from storage.proposals import Proposal, fill, structure_id
+from storage.schema import Study, Trial, TrialKind
+
+_CREATION_LOCK = 0
+_LONGEST_NAME = 128
+_SEEDS = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTrial:
+    """A trial that a study starts with, `baseline` or `known`; `config` is its configuration as JSON."""
+
+    kind: TrialKind
+    structure: Structure
+    rung: int
+    width: int
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """A study as recorded. target_compute in FLOPs of `flop_convention`; created in epoch seconds."""
+
+    id: int
+    name: str
+    settings: Mapping[str, Any]
+    budget: int
+    seed: int
+    corpus_fingerprint: str
+    flop_convention: str
+    target_compute: float
+    versions: Mapping[str, str]
+    created: float
+
+
+def create_study(
+    database: Database,
+    name: str,
+    settings: Mapping[str, Any],
+    trials: int,
+    plan: Sequence[PlannedTrial],
+    *,
+    seed: int,
+    corpus_fingerprint: str,
+    target_compute: float,
+    flop_convention: str = "train_flops",
+    versions: Mapping[str, str] | None = None,
+) -> StudyRecord:
+    """Create a study and queue its plan in one transaction; return the recorded one where it exists.
+
+    Trials are numbered from 0 in the order of the plan. Of several callers at once, one creates and the
+    others return what it recorded. Of an existing study the budget may grow; its plan and versions stay as
+    recorded.
+
+    Args:
+        settings: JSON; what makes two runs of a study the same study.
+        trials: budget, the number of trials in all, the plan included.
+
+    Raises:
+        StudyError: the settings differ from the recorded ones (says which, given against recorded), the
+            budget is below 1, below the plan or below the recorded one, the name is empty or too long, or a
+            setting is not JSON.
+    """
+    _check(name, trials, len(plan))
+    _check_numbers(name, seed, target_compute)
+    given = _plain(settings) | {
+        "seed": seed,
+        "corpus_fingerprint": corpus_fingerprint,
+        "flop_convention": flop_convention,
+        "target_compute": float(target_compute),
+    }
+    proposals = [Proposal.of(item.structure, item.rung, item.width, item.config) for item in plan]
+    with database.session() as session:
+        database.lock(session, _CREATION_LOCK)
+        study = session.scalar(select(Study).where(Study.name == name))
+        if study is not None:
+            _check_same(study, given, trials)
+            study.budget = trials
+            return _record(study)
+        study = Study(
+            name=name,
+            settings=_plain(settings),
+            budget=trials,
+            seed=seed,
+            corpus_fingerprint=corpus_fingerprint,
+            flop_convention=flop_convention,
+            target_compute=target_compute,
+            versions=dict(versions or {}),
+            created=database.now(session),
+        )
+        session.add(study)
+        session.flush()
+        _queue(session, study, [item.kind for item in plan], proposals)
+        return _record(study)
+
+
+def open_study(database: Database, name: str) -> StudyRecord:
+    """The study called `name`.
+
+    Raises:
+        StudyError: there is none; the message lists those there are.
+    """
+    with database.reading() as session:
+        return _record(find_study(database, session, name))
+
+
+def find_study(database: Database, session: Session, name: str) -> Study:
+    """The row of the study called `name`; raises as `open_study`."""
+    study = session.scalar(select(Study).where(Study.name == name))
+    if study is None:
+        names = session.scalars(select(Study.name).order_by(Study.name)).all()
+        known = f"it has {', '.join(map(repr, names))}" if names else "it has none yet"
+        raise StudyError(f"no study {name!r} in {database.url_shown}; {known}")
+    return study
+
+
+def read_study(session: Session, study_id: int) -> StudyRecord:
+    """The study of an id that `create_study` or `open_study` gave."""
+    return _record(session.get_one(Study, study_id))
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """The seed of a trial, 32 bits: the same for every attempt at it, unrelated between trials."""
+    return int.from_bytes(hashlib.sha256(f"{study_seed}/{number}".encode()).digest()[:4], "big")
+
+
+def reserve(session: Session, study: Study, kind: TrialKind, state: str, now: float) -> Trial:
+    """A new row of the ledger under the next number, not yet added to the session."""
+    number = session.scalar(select(func.count()).select_from(Trial).where(Trial.study_id == study.id)) or 0
+    seed = trial_seed(study.seed, number)
+    return Trial(study_id=study.id, number=number, kind=kind, state=state, seed=seed, created=now)
+
+
+def _queue(session: Session, study: Study, kinds: Sequence[TrialKind], proposals: Sequence[Proposal]) -> None:
+    for kind, proposal in zip(kinds, proposals, strict=True):
+        trial = reserve(session, study, kind, "queued", study.created)
+        fill(trial, proposal, structure_id(session, proposal.structure))
+        session.add(trial)
+        session.flush()
+
+
+def _check(name: str, trials: int, planned: int) -> None:
+    if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise StudyError(f"{name!r} cannot name a study; give 1 to {_LONGEST_NAME} printable characters")
+    if trials < 1:
+        raise StudyError(f"study {name!r}: a budget of {trials} trials was given; give at least 1")
+    if trials < planned:
+        raise StudyError(
+            f"study {name!r}: a budget of {trials} trials was given, and its plan alone has {planned};"
+            f" give at least {planned}"
+        )
+
+
+def _check_numbers(name: str, seed: int, target_compute: float) -> None:
+    if not 0 <= seed < _SEEDS:
+        raise StudyError(f"study {name!r}: the seed is {seed}; give a whole number from 0 to {_SEEDS - 1}")
+    if not 0 < target_compute < math.inf:
+        raise StudyError(
+            f"study {name!r}: the target compute is {target_compute} FLOPs; give a number above 0"
+        )
+
+
+def _check_same(study: Study, given: Mapping[str, Any], trials: int) -> None:
+    recorded = study.settings | {
+        "seed": study.seed,
+        "corpus_fingerprint": study.corpus_fingerprint,
+        "flop_convention": study.flop_convention,
+        "target_compute": study.target_compute,
+    }
+    differences = list(_differences(given, recorded))
+    if differences:
+        raise StudyError(
+            f"study {study.name!r} exists with other settings: {'; '.join(differences)};"
+            " give the recorded ones, or another name"
+        )
+    if trials < study.budget:
+        raise StudyError(
+            f"study {study.name!r} has a budget of {study.budget} trials, {trials} given; it can only grow"
+        )
+
+
+def _differences(given: Any, recorded: Any, key: str = "") -> Iterator[str]:
+    """Every key, dotted, whose values differ, with both values."""
+    if isinstance(given, dict) and isinstance(recorded, dict):
+        for name in sorted({*given, *recorded}):
+            dotted = f"{key}.{name}" if key else name
+            yield from _differences(given.get(name, _Missing()), recorded.get(name, _Missing()), dotted)
+    elif given != recorded:
+        yield f"{key}: given {given!r}, recorded {recorded!r}"
+
+
+class _Missing:
+    """A key that one side does not have; equal to nothing else."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as JSON gives them back."""
+    for key, value in settings.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise StudyError(
+                f"setting {key!r} is {value!r}, which is not JSON ({error}); give numbers and text"
+            ) from None
+    plain: dict[str, Any] = json.loads(json.dumps(dict(settings)))
+    return plain
+
+
+def _record(study: Study) -> StudyRecord:
+    names = StudyRecord.__dataclass_fields__
+    return StudyRecord(**{name: getattr(study, name) for name in names})

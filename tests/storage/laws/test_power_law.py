@@ -1,0 +1,78 @@
+"""Power laws: inversion, extrapolation, and recovery of known parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import check_grad, minimize_scalar
+
+from storage.laws.chinchilla import fit_surface
+from storage.laws.power_law import REACH, PowerLaw, fit_power_law
+from storage.laws.robust import HUBER_DELTA, objective
+
+LAW = PowerLaw(0.9, 7.5, 0.3, 1e11, 1e12)
+
+
+def test_prediction_is_the_formula() -> None:
+    assert LAW.predict(1e12) == pytest.approx(0.9 + np.exp(7.5) * 1e12**-0.3)
+
+
+@given(st.floats(7.0, np.log10(REACH * 1e12)))
+def test_inversion_undoes_prediction_up_to_the_reach(digits: float) -> None:
+    assert float(LAW.compute_at(LAW.predict(10.0**digits))) == pytest.approx(10.0**digits, rel=1e-6)
+
+
+@given(st.floats(0.01, 50.0), st.floats(1.0001, 2.0))
+def test_inversion_is_finite_and_decreasing_for_any_loss(loss: float, factor: float) -> None:
+    more, less = float(LAW.compute_at(loss)), float(LAW.compute_at(loss * factor))
+    assert np.isfinite(more)
+    assert more > less > 0
+
+
+def test_inversion_is_smooth_where_it_leaves_the_law() -> None:
+    edge = float(LAW.predict(REACH * LAW.high))
+    below, at, above = np.log(LAW.compute_at(edge * np.exp([-1e-4, 0.0, 1e-4])))
+    assert at == pytest.approx(np.log(REACH * LAW.high))
+    assert (below - at) / (at - above) == pytest.approx(1.0, rel=1e-2)
+
+
+def test_a_power_law_is_recovered_in_spite_of_outliers() -> None:
+    compute = np.geomspace(1e9, 1e15, 40)
+    truth = PowerLaw(1.7, 4.0, 0.15, 1e9, 1e15)
+    loss = truth.predict(compute)
+    loss[::10] *= 1.2
+    fit = fit_power_law(compute, loss)
+    assert fit.l_inf == pytest.approx(1.7, rel=1e-3)
+    assert fit.exponent == pytest.approx(0.15, rel=1e-3)
+    assert (fit.low, fit.high) == (1e9, pytest.approx(1e15))
+
+
+def test_the_gradient_is_that_of_the_objective() -> None:
+    rng = np.random.default_rng(0)
+    x, log_loss = rng.standard_normal((20, 2)), rng.normal(0.8, 0.1, 20)
+    for theta in rng.normal(0.0, 0.4, (5, 5)):
+        error = check_grad(
+            lambda at: objective(at, x, log_loss)[0], lambda at: objective(at, x, log_loss)[1], theta
+        )
+        assert error < 1e-7
+
+
+def test_the_objective_is_a_sum() -> None:
+    x, log_loss, theta = np.zeros((3, 1)), np.zeros(3), np.array([0.0, -50.0, 1.0])
+    assert objective(theta, x, log_loss + 1.0)[0] == pytest.approx(3 * HUBER_DELTA * (1 - HUBER_DELTA / 2))
+
+
+def test_a_loss_surface_and_its_optimum_are_recovered() -> None:
+    rng = np.random.default_rng(1)
+    params, tokens = np.exp(rng.uniform([16, 20], [23, 26], (120, 2))).T
+    loss = (1.8 + 480 * params**-0.35 + 2100 * tokens**-0.37) * np.exp(0.0005 * rng.standard_normal(120))
+    surface = fit_surface(params, tokens, loss)
+    assert surface.floor == pytest.approx(1.8, rel=0.01)
+    assert (surface.alpha, surface.beta) == (pytest.approx(0.35, rel=0.02), pytest.approx(0.37, rel=0.02))
+    flops = 1e20
+    best = minimize_scalar(lambda size: float(surface.predict(np.exp(size), flops / 6 / np.exp(size))))
+    assert np.log(surface.best_params(flops)) == pytest.approx(best.x, rel=1e-5)
+    assert float(surface.frontier().predict(flops)) == pytest.approx(best.fun, rel=1e-9)
+    assert surface.to_dict()["alpha"] == surface.alpha

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainers.corpus import Corpus, load_corpus
+
+
+@pytest.fixture(scope="session")
+def python_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The default corpus, prepared from what is installed."""
+    return load_corpus("python", tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Small products gain nothing from threads, and results then do not depend on the machine."""
+    torch.set_num_threads(1)
