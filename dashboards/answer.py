@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 Strength = Literal["none", "open", "thin", "clear"]
 WEAK = ("single run", "not identified", "extrapolated")
 """Parts of a verdict that make an answer thin."""
+_EFFECTS = {
+    "diverged": "left out of the laws and the leaderboard",
+    "failed": "left out of the laws and the leaderboard",
+    "truncated": "stopped early, counted as far as they got",
+}
 
 
 class Leader(NamedTuple):
@@ -80,18 +85,15 @@ def caveats(trials: DataFrame, leaderboard: DataFrame, laws: LawSet | None, targ
     """Sentences a careful reader wants beside the answer; none that does not apply."""
     best = leader(leaderboard)
     found = [*_law_caveats(laws, best, target), *_selection(leaderboard)]
-    for state in ("diverged", "failed", "truncated"):
+    for state, effect in _EFFECTS.items():
         count = int((trials["state"] == state).sum())
         if count:
-            found.append(
-                f"{count_text(count, 'trial')} {state}; they are in the leaderboard only as far as they got."
-            )
+            found.append(f"{count_text(count, 'trial')} {state}: {effect}.")
     if "seconds_multiplier" in leaderboard and best is not None:
         found.append(_time(leaderboard, best))
     found.append(
         "Multipliers count training FLOPs on this data, at these widths and this depth. They say nothing "
-        "about other "
-        "data or about scales far beyond the target."
+        "about other data or about scales far beyond the target."
     )
     return found
 
@@ -104,8 +106,7 @@ def _law_caveats(laws: LawSet | None, best: Leader | None, target: float) -> lis
         low, high = laws.l_inf_interval
         found.append(
             f"The data do not settle the irreducible loss ({plain(laws.l_inf, 2)} nats, 90 % interval "
-            f"{plain(low, 2)} to "
-            f"{plain(high, 2)}): do not extrapolate these laws."
+            f"{plain(low, 2)} to {plain(high, 2)}): do not extrapolate these laws."
         )
     if best is None or best.key not in laws.laws:
         return found
@@ -129,8 +130,7 @@ def _selection(leaderboard: DataFrame) -> list[str]:
         return []
     return [
         f"The leader was picked among {many} structures, so its multiplier is more likely too high than "
-        f"too low; "
-        "a fresh run with another seed is the test."
+        "too low; a fresh run with another seed is the test."
     ]
 
 

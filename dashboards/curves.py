@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 CURVES = 160
 CAPTION = (
-    "Each line is one trial's validation loss as it trains; only compare lines of the same rung "
-    "directly, because "
-    "others spend other amounts of compute on a token."
+    "Each line is one trial's validation loss as it trains; only compare lines of the same rung directly, "
+    "because others spend other amounts of compute on a token."
 )
 
 
@@ -40,9 +39,7 @@ class CurvesData(NamedTuple):
 
 
 def curves_data(points: DataFrame, highlight: Sequence[str], limit: int = CURVES) -> CurvesData:
-    """Half of `limit` curves go to the structures whose keys are in `highlight`, evenly picked over the
-    trials.
-    """
+    """At most `limit` curves, half of them of the structures whose keys are in `highlight`."""
     finite = points[points["loss"].notna()].sort_values(["number", "step"])
     curves = [
         Curve(int(str(number)), rows["key"].iloc[0], rows["structure"].iloc[0], *_pairs(rows))
@@ -64,7 +61,8 @@ def curves_figure(data: CurvesData) -> Figure:
     if not data.highlighted and not data.others:
         return empty_figure("No trial has been evaluated yet.")
     styles = looks(list(data.highlighted))
-    traces = [_trace("others", data.others, {"color": MUTED, "width": 1}, 0.6)] if data.others else []
+    rest = f"others ({data.hidden} more not drawn)" if data.hidden else "others"
+    traces = [_trace(rest, data.others, {"color": MUTED, "width": 1}, 0.6)] if data.others else []
     for key, curves in reversed(data.highlighted.items()):
         line = {"color": styles[key].colour, "dash": styles[key].dash, "width": 1.8}
         traces.append(_trace(curves[0].name, curves, line, 0.9))

@@ -19,8 +19,7 @@ GREEK = dict(zip(EDGES, "αβγδεφρ", strict=True))
 LATIN = dict(zip(EDGES, "abcdefr", strict=True))
 CAPTION = (
     "A circle is the input X, the output Y or a factor; a line joins what shares an index, thicker for a "
-    "larger size "
-    "(written with its letter); indices of size 1 are left out."
+    "larger size (written with its letter); indices of size 1 are left out."
 )
 NODES = {"X": (46, 110), "A": (210, 38), "B": (210, 182), "Y": (374, 110)}
 JOINTS = {"XAB": (146, 110), "YAB": (274, 110)}
@@ -50,8 +49,7 @@ def diagram_data(structure: Structure, d_in: int, d_out: int) -> DiagramData:
 
 
 def einsum(sizes: dict[str, int], nodes: tuple[str, ...]) -> str:
-    """The einsum of the edges that have a size above 1, for torch or numpy, operands X and the factors in
-    order.
+    """The einsum of the edges of size above 1, for torch or numpy, operands X and the factors in order.
 
     >>> einsum({"XA": 16, "XAB": 16, "YB": 16, "YAB": 16}, ("X", "A", "B", "Y"))
     '...ac,acf,cef->...ef'
@@ -61,9 +59,7 @@ def einsum(sizes: dict[str, int], nodes: tuple[str, ...]) -> str:
 
 
 def diagram_svg(data: DiagramData) -> Markup:
-    """A drawing that takes its colours from the page: `currentColor`, and `--accent` where the page sets
-    it.
-    """
+    """A drawing in the colours of the page: `currentColor`, `--accent` and `--card` where it sets them."""
     strokes = [_stroke(edge, size, len(data.nodes)) for edge, size in data.sizes.items()]
     labels = [_label(edge, size, len(data.nodes)) for edge, size in data.sizes.items()]
     circles = [_node(node, len(data.nodes)) for node in data.nodes]

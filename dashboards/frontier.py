@@ -34,9 +34,8 @@ POINTS = 2500
 LEVEL = 0.9
 CAPTION = (
     "Lower and further left is better: bold points are the lowest loss each structure reached for its "
-    "compute, lines "
-    "the fitted laws with their 90 % bands, dotted where they go beyond what was run; grey points are "
-    "all others."
+    "compute, lines the fitted laws with their 90 % bands, dotted where they go beyond what was run; grey "
+    "points are all others."
 )
 
 
@@ -106,9 +105,7 @@ def pareto(pairs: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], .
 
 
 def law_curve(laws: LawSet, key: str, target: float, size: int = 48) -> LawCurve:
-    """The law of one structure with its 90 % band, from its cheapest frontier point to its dearest or the
-    target.
-    """
+    """The law of a structure with its 90 % band, from its cheapest frontier point to the target or beyond."""
     import numpy as np
 
     law = laws.law(key)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dashboards.numbers import interval_text
-from dashboards.style import BLUE, GREEN, INK, MUTED, PURPLE, SOFT, VERMILLION, Look
+from dashboards.style import BLUE, GREEN, INK, PURPLE, SOFT, VERMILLION, Look
 
 _LADDERS = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,))
 EXACT = 1e-6
@@ -59,9 +59,7 @@ def colour_bar(limit: float) -> dict[str, Any]:
 
 
 def multiplier_axis(low: float, high: float) -> dict[str, Any]:
-    """Range of a log axis from one multiplier to another with some room, and at most eight round ticks on
-    it.
-    """
+    """A log axis from one multiplier to another with some room, and a few round ticks on it."""
     ends = math.log10(low), math.log10(high)
     room = 0.07 * (ends[1] - ends[0])
     decades = [10.0**power for power in range(-12, 13)]
@@ -104,6 +102,3 @@ def ring(look: Look, hollow: bool = False, size: int = 9) -> dict[str, Any]:
         "color": look.colour,
         "line": {"color": look.colour, "width": 1.5},
     }
-
-
-MUTED_DOT = {"size": 4, "color": MUTED, "opacity": 0.7}

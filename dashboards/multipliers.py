@@ -17,8 +17,8 @@ FAR = 8
 """Intervals are drawn up to this factor from 1; a wider one leaves the plot."""
 CAPTION = (
     "Each row is a structure: the mark is how many times more compute dense needs for the same loss, the "
-    "line its "
-    "interval; right of 1 is better than dense, and a hollow mark has an interval that holds 1."
+    "line its interval; right of 1 is better than dense, and a hollow mark has an interval that holds 1 "
+    "(one that leaves the plot goes on)."
 )
 
 
@@ -61,9 +61,10 @@ def multipliers_figure(data: MultipliersData) -> Figure:
     """Marks with intervals on a log axis, the name above each row so that it costs no width."""
     if not data.rows:
         return empty_figure("No structure has a compute multiplier yet.")
-    names = [_label(i, row.name) for i, row in enumerate(data.rows)]
+    more = [f"and {data.hidden} more"] if data.hidden else []
+    names = [_label(i, name) for i, name in enumerate([*(row.name for row in data.rows), *more])]
     x = axis("compute multiplier (log scale)", **multiplier_axis(*_reach(data.rows)))
-    y = {"visible": False, "range": [len(data.rows) - 0.3, -0.9], "fixedrange": True}
+    y = {"visible": False, "range": [len(names) - 0.3, -0.9], "fixedrange": True}
     one = {
         "type": "line",
         "x0": 1,

@@ -39,8 +39,8 @@ ALL_ROWS = 300
 class ReportBundle:
     """Everything a report is made of; frames have the columns of `storage.queries`.
 
-    `target_compute` in FLOPs; `width` is the one at which structures are drawn; `seconds` the time the
-    study took.
+    `target_compute` in FLOPs; `width` is the one at which structures are drawn; `seconds` is what
+    all its trials trained.
     """
 
     study: str
@@ -134,12 +134,10 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested settings as one level: `{"trial": {"depth": 3}}` becomes `{"trial.depth": "3"}`."""
     found: dict[str, str] = {}
     for name, value in settings.items():
-        inner = isinstance(value, Mapping)
-        found |= (
-            flat(value, f"{prefix}{name}.")
-            if inner
-            else {f"{prefix}{name}": value if isinstance(value, str) else json.dumps(value)}
-        )
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
     return found
 
 

@@ -22,8 +22,7 @@ CORNERS: dict[Side, tuple[str, str, str]] = {
 }
 CAPTION = (
     "A corner sends the whole input (left) or output (right) to factor A, to factor B or to both; the "
-    "larger a point "
-    "the more structures share it, and its colour is the best multiplier among them."
+    "larger a point the more structures share it, and its colour is the best multiplier among them."
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dashboards.groups import FULL, KINDS, group, multiplier_axis, ring
 from dashboards.numbers import plain
@@ -19,13 +19,11 @@ FEW = 300
 """Above this many trials the marks are small and faint."""
 CAPTION = (
     "Each point is a trial in the order of the search, higher is better and 1 is as good as dense; the "
-    "line is the "
-    "best so far, and crosses at the foot are trials that gave no value."
+    "line is the best so far, and crosses at the foot are trials that gave no value."
 )
 SHARE_CAPTION = (
     f"Of the last {WINDOW} trials of each kind, the share without parameter sharing and of full rank (ω = "
-    f"0, ψ = 1): "
-    "a search that learns should rise above random trials if that is where good structures are."
+    "0, ψ = 1): a search that learns should rise above random trials if that is where good structures are."
 )
 
 
@@ -90,9 +88,11 @@ def steering_figure(data: SteeringData) -> Figure:
     one = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"color": MUTED}}
     y = axis("compute multiplier", **multiplier_axis(*_reach(data)))
     traces = [best, *(_kind_trace(data, kind) for kind in kinds), *_lost_trace(data)]
-    return figure(
-        traces, layout(360, xaxis=axis("trial", rangemode="tozero", tickformat="d"), yaxis=y, shapes=[one])
-    )
+    return figure(traces, layout(360, xaxis=_trial_axis(), yaxis=y, shapes=[one]))
+
+
+def _trial_axis() -> dict[str, Any]:
+    return axis("trial", rangemode="tozero", tickformat="d")
 
 
 def _reach(data: SteeringData) -> tuple[float, float]:
@@ -135,16 +135,14 @@ def _lost_trace(data: SteeringData) -> list[Trace]:
 
 
 def share_figure(data: SteeringData) -> Figure:
-    """Share of proposals with omega = 0 and psi = 1 over trial number, with the random trials' for
-    comparison.
-    """
+    """Share of proposals with omega = 0 and psi = 1 over trial number, beside that of random trials."""
     if not any(data.share.values()):
         return empty_figure("The search has proposed nothing yet.")
     y = axis("share", range=[-0.04, 1.04], tickformat=".0%")
     kinds = [kind for kind, places in data.share.items() if places]
     return figure(
         [_share_trace(data, kind) for kind in kinds],
-        layout(260, xaxis=axis("trial", rangemode="tozero", tickformat="d"), yaxis=y, showlegend=True),
+        layout(260, xaxis=_trial_axis(), yaxis=y, showlegend=True),
     )
 
 

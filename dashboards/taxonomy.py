@@ -17,8 +17,7 @@ TITLES = {"omega": "ω parameter sharing", "psi": "ψ rank", "nu": "ν compute i
 PROJECTIONS: tuple[tuple[Quantity, Quantity], ...] = (("omega", "psi"), ("psi", "nu"), ("omega", "nu"))
 CAPTION = (
     "Each point is a structure that was tried, blue where it needs less compute than dense and orange "
-    "where it needs "
-    "more; the papers find the good ones on the edge ω = 0, ψ = 1."
+    "where it needs more; the papers find the good ones on the edge ω = 0, ψ = 1."
 )
 PROJECTION_CAPTION = "The same points seen along each axis; hollow points have no multiplier yet."
 _RANGE = [-0.06, 1.06]

@@ -88,10 +88,9 @@ def best_text(best: Best | None) -> str:
 def finished_line(trial: FinishedTrial, done: int, budget: int) -> str:
     """One finished trial in one line without control codes."""
     return (
-        f"[{done}/{budget}] trial {trial.number} {trial.state}: {trial.kind} {trial.structure} "
-        f"rung {trial.rung} width {trial.width}, loss {plain(trial.loss, 4)}, "
-        f"multiplier {plain(trial.multiplier, 2)}, {flops_text(trial.flops)} FLOPs, "
-        f"{seconds_text(trial.seconds)}"
+        f"[{done}/{budget}] trial {trial.number} {trial.state}: {trial.kind} {trial.structure} rung "
+        f"{trial.rung} width {trial.width}, loss {plain(trial.loss, 4)}, multiplier "
+        f"{plain(trial.multiplier, 2)}, {flops_text(trial.flops)} FLOPs, {seconds_text(trial.seconds)}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,9 @@ def write(study: Study, path: Path) -> Path:
             created=datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M UTC"),
             settings=record.settings,
             versions=record.versions,
-            commands=(f"einsearch resume {study.name} --db {now.url_shown}",),
+            commands=(
+                f"einsearch search {shlex.quote(study.name)} --trials {record.budget} --seed {record.seed}",
+                f"einsearch resume {shlex.quote(study.name)} --db {now.url_shown}",
+            ),
         )
     return write_report(path, bundle)

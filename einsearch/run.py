@@ -32,7 +32,6 @@ def run(study: Study, *, create: bool, concurrency: int | None, report_: str | N
 def answer(study: Study, report_: str | None) -> None:
     """The end of a run: leaderboard, laws, report."""
     from dashboards.laws import laws_text
-
     from dashboards.tables import table
     from einsearch.report import write
 

@@ -148,12 +148,17 @@ class Driver:
             self._optuna.close()
 
     def _propose(self, claim: Claim) -> Task:
-        proposal = self._optuna.propose(claim.number)
+        proposal = self._optuna.propose(claim.number, self._left(claim.number))
         structure, rung = proposal.structure, proposal.rung
         width = plan.width_at(self._settings, structure, rung, self._vocab_size)
         config = plan.trial_config(self._settings, structure, rung, width, claim.seed).to_dict()
         self._ledger.propose(claim, structure, rung, width, config, proposal.origin)
         return self._task(replace(claim, structure=structure.key, rung=rung, width=width, config=config))
+
+    def _left(self, number: int) -> float:
+        """Share of the study's proposals that come after this one."""
+        proposals = self._study.budget - self._settings.planned
+        return (self._study.budget - 1 - number) / max(1, proposals - 1)
 
     def _entered(self, task: Task) -> int:
         """The task's number in Optuna: the one an attempt before entered and could not link, or a new one."""

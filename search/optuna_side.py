@@ -19,6 +19,7 @@ from search.steering import Proposal
 from space.structure import Structure
 from storage.claims import Settled
 from storage.database import Database
+from storage.engines import immediate
 
 STATES = {
     "completed": TrialState.COMPLETE,
@@ -36,14 +37,17 @@ class OptunaSide:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler = sampler
         self._storage = RDBStorage(database.location.url.render_as_string(hide_password=False), engine_kwargs=_engine(database))
+        if database.dialect == "sqlite":
+            self._storage.engine.dispose()
+            immediate(self._storage.engine)
         self._study = optuna.create_study(
             study_name=name, storage=self._storage, sampler=sampler, direction="maximize", load_if_exists=True
         )
         self._study_id = self._storage.get_study_id_from_name(name)
 
-    def propose(self, number: int) -> Proposal:
-        """What the ledger's trial `number` should try."""
-        return self._sampler.propose(self._study, number)
+    def propose(self, number: int, left: float) -> Proposal:
+        """What the ledger's trial `number` should try, with that share of the proposals still to come."""
+        return self._sampler.propose(self._study, number, left)
 
     def find(self, ledger_number: int) -> int | None:
         """The trial that was entered for a number of the ledger, where a crash fell between entering and linking."""
@@ -82,4 +86,4 @@ class OptunaSide:
 
 
 def _engine(database: Database) -> dict[str, Any]:
-    return {"connect_args": {"timeout": 30}} if database.dialect == "sqlite" else {"pool_pre_ping": True}
+    return {} if database.dialect == "sqlite" else {"pool_pre_ping": True}

@@ -78,10 +78,10 @@ class StructureSampler(BaseSampler):
         """The policy that this sampler follows."""
         return self._steering
 
-    def propose(self, study: Study, number: int) -> Proposal:
-        """What trial `number` of the study should try, given every result so far."""
+    def propose(self, study: Study, number: int, left: float = 1.0) -> Proposal:
+        """What trial `number` of the study should try, given every result so far; `left` is the share of proposals to come."""
         rng = np.random.default_rng([self._seed, number])
-        return self._steering.propose(self._observed(study, number), rng)
+        return self._steering.propose(self._observed(study, number), rng, left)
 
     def infer_relative_search_space(
         self,

@@ -26,7 +26,7 @@ class Rung:
     width: int
 
 
-LAPTOP = (Rung(flops=6e10, width=16), Rung(flops=1.2e11, width=24), Rung(flops=2.4e11, width=32))
+LAPTOP = (Rung(flops=5e10, width=16), Rung(flops=1e11, width=24), Rung(flops=2e11, width=32))
 """Rungs of a study that takes minutes on two cores; the widths are near the optimum of each."""
 
 BASELINE = ((0, 16), (1, 24), (2, 32), (1, 16), (2, 24), (1, 32))

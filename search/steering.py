@@ -3,14 +3,16 @@
     s        a structure, seen as the ten numbers (theta, omega, psi, nu)
     c        log compute of a trial, relative to the study's target: 0 there, -1 at the smallest rung
     m(s, c)  log compute multiplier of s against dense, the value of a trial
-    gain     expected improvement of what we know at the target, per FLOP
+    gain     expected improvement of what we know at the target
+    t        share of the study's proposals that are still to come, from 1 to 0
 
 m is modelled as a Gaussian process, m(s, c) = f(s) + c g(s) + noise: linear in log compute, as the ratio of two power laws is.
 A trial of (s, rung) is worth what it is expected to teach about the target: with best the highest posterior mean there,
 
-    gain(s, r) = E[max(0, mu_t(s) - best)] / C_r,   mu_t(s) ~ N(mean(s, 0), cov((s, 0), (s, c_r))**2 / (var(s, c_r) + noise))
+    gain(s, r) = E[max(0, mu_t(s) - best)],   mu_t(s) ~ N(mean(s, 0), cov((s, 0), (s, c_r))**2 / (var(s, c_r) + noise))
 
-the knowledge-gradient form of expected improvement. Nothing here knows that omega = 0 and psi = 1 are good.
+the knowledge-gradient form of expected improvement. Proposed is the largest gain(s, r) / C_r**t: gain per FLOP while there is
+much to explore, gain alone at the end, when the leaders must be confirmed near the target (cost cooling, Lee et al. 2020). Nothing here knows that omega = 0 and psi = 1 are good.
 """
 
 from __future__ import annotations
@@ -79,8 +81,8 @@ class Steering:
     candidates: int = 256
     identity: Callable[[Structure, int], Hashable] = lambda structure, _rung: structure.key
 
-    def propose(self, observed: Sequence[Observation], rng: np.random.Generator) -> Proposal:
-        """The next (structure, rung): feasible, and not among `observed`."""
+    def propose(self, observed: Sequence[Observation], rng: np.random.Generator, left: float = 1.0) -> Proposal:
+        """The next (structure, rung): feasible, and not among `observed`. `left` is t of the module's head."""
         structured = [o for o in observed if not o.structure.is_dense]
         measured = [o for o in structured if o.value is not None]
         if len(measured) < FEWEST or rng.random() < self.explore:
@@ -88,7 +90,7 @@ class Steering:
         pool = self._pool(structured, rng)
         gain, mean, sd = self._gain(structured, pool)
         tried = {(o.rung, self.identity(o.structure, o.rung)) for o in structured}
-        ranked = np.argsort(-gain / np.asarray(self.rungs), axis=None, kind="stable")
+        ranked = np.argsort(-gain / np.asarray(self.rungs) ** left, axis=None, kind="stable")
         for index in ranked:
             best, rung = divmod(int(index), len(self.rungs))
             if (rung, self.identity(pool[best], rung)) not in tried:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from search.settings import StudySettings
 from space.errors import ConfigError
 from storage.database import Database
+from storage.queries import studies_frame
 from storage.studies import StudyRecord, create_study, open_study
 
 if TYPE_CHECKING:
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from search.driver import Driver
     from storage.laws import LawSet
     from storage.status import StudyStatus
+    from trainers.corpus import Corpus
 
 DEFAULT_DB = "sqlite:///einsearch.db"
 """The database where nothing else is said: a file in the working directory."""
+
+PROPOSALS = 8
+"""Trials beyond the plan where no budget is given."""
 
 PACKAGES = ("einsearch", "torch", "optuna", "ray", "sqlalchemy", "numpy")
 """Distributions whose versions a study records."""
@@ -98,12 +103,12 @@ class Study:
         from search.trial import corpus
 
         with Database.open(self.db, create=create) as database:
-            recorded = None if create else open_study(database, self.name)
+            recorded = self._recorded(database, create)
             settings = self.settings or (StudySettings.from_dict(recorded.settings) if recorded else StudySettings())
             data = corpus(settings.trial.corpus)
             if recorded is not None:
                 data.require(recorded.corpus_fingerprint)
-            study = self._create(database, settings, data.fingerprint, data.vocab_size, recorded)
+            study = self._create(database, settings, data, recorded)
             with Driver(database, study, settings, data.vocab_size, self.checkpoints(database, study)) as driver:
                 yield driver
 
@@ -155,22 +160,25 @@ class Study:
         with Database.open(self.db) as database:
             return queries.trials_frame(database, self.name)
 
-    def _create(
-        self, database: Database, settings: StudySettings, fingerprint: str, vocab_size: int, recorded: StudyRecord | None
-    ) -> StudyRecord:
+    def _recorded(self, database: Database, create: bool) -> StudyRecord | None:
+        """The study as it is, None where it is new and may be made."""
+        if create and self.name not in set(studies_frame(database)["study"]):
+            return None
+        return open_study(database, self.name)
+
+    def _create(self, database: Database, settings: StudySettings, data: Corpus, recorded: StudyRecord | None) -> StudyRecord:
+        """Create the study, or check that the one there is has the same settings, and extend its budget where asked."""
         from search.plan import planned_trials
 
-        if recorded is not None and self.trials in (None, recorded.budget) and self.settings is None:
-            return recorded
-        budget = self.trials or (recorded.budget if recorded else settings.planned + 10)
+        budget = recorded.budget if recorded else settings.planned + PROPOSALS
         return create_study(
             database,
             self.name,
             settings.to_dict(),
-            budget,
-            planned_trials(settings, vocab_size),
+            budget if self.trials is None else self.trials,
+            planned_trials(settings, data.vocab_size),
             seed=settings.seed,
-            corpus_fingerprint=fingerprint,
+            corpus_fingerprint=data.fingerprint,
             target_compute=settings.target,
             versions={name: metadata.version(name) for name in PACKAGES},
         )

@@ -1,8 +1,8 @@
 """Which theta are searchable, and the one name each of them has (P1 §2 and App. B).
 
-    simplex         alpha + beta + gamma = 1 and delta + epsilon + phi = 1, every entry in [0, 1]
-    canonical       min(alpha, epsilon) >= min(beta, delta); on a tie the lexicographically smaller vector
-    non-degenerate  rho < min(alpha, epsilon), else the structure costs as much as the dense matrix
+simplex         alpha + beta + gamma = 1 and delta + epsilon + phi = 1, every entry in [0, 1]
+canonical       min(alpha, epsilon) >= min(beta, delta); on a tie the lexicographically smaller vector
+non-degenerate  rho < min(alpha, epsilon), else the structure costs as much as the dense matrix
 """
 
 from __future__ import annotations

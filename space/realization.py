@@ -1,15 +1,15 @@
 """From exponents to integers, and what those integers cost, exactly.
 
-    d_i      size of edge i; the products over the input edges and over the output edges are exactly the (padded) widths
-    F_A      multiply-accumulates (MACs) of one product y = W x when A is contracted first
-    F_B      the same when B is contracted first
-    N        parameters
-    rank     generic maximal rank
+d_i      size of edge i; the products over the input edges and over the output edges are exactly the (padded) widths
+F_A      multiply-accumulates (MACs) of one product y = W x when A is contracted first
+F_B      the same when B is contracted first
+N        parameters
+rank     generic maximal rank
 
-    F_A = d_in delta phi rho + d_out beta gamma rho        (P1 eq. 5 and 6, with the sums completed)
-    F_B = d_in epsilon phi rho + d_out alpha gamma rho
-    N   = alpha gamma delta phi rho + beta gamma epsilon phi rho
-    rank = min(d_in, d_out, beta gamma delta phi rho, alpha gamma epsilon phi rho)
+F_A = d_in delta phi rho + d_out beta gamma rho        (P1 eq. 5 and 6, with the sums completed)
+F_B = d_in epsilon phi rho + d_out alpha gamma rho
+N   = alpha gamma delta phi rho + beta gamma epsilon phi rho
+rank = min(d_in, d_out, beta gamma delta phi rho, alpha gamma epsilon phi rho)
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from space.edges import EDGES
 from space.errors import StructureError
-from space.structure import Structure
+
+if TYPE_CHECKING:
+    from space.structure import Structure
 
 TOLERANCE = math.log(2)
 """A width is padded until every size is within this factor (in logarithm) of what theta asks: a factor of two."""
@@ -140,6 +142,7 @@ def realize(structure: Structure, d_in: int, d_out: int) -> Realization:
     theta_i = 0. Where no triple of a width is within a factor of two (a prime, say), the width is padded up to the next one
     that has one. rho is rounded, and bounded by min(alpha delta, beta epsilon), above which it adds no new matrices.
 
+    >>> from space.structure import Structure
     >>> realize(Structure.parse("monarch"), 1024, 4096).sizes["YB"]
     64
 

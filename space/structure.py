@@ -7,16 +7,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from space import catalogue, taxonomy
 from space.constraints import DENSE_THETA, canonical, check
 from space.edges import EDGES, SYMBOLS, TRANSPOSED
 from space.errors import StructureError
+from space.realization import Realization, realize
 from space.taxonomy import Theta
-
-if TYPE_CHECKING:
-    from space.realization import Realization
 
 _NEAR = Fraction(1, 10**7)
 
@@ -124,8 +121,6 @@ class Structure:
         Raises:
             StructureError: where a width is not a positive integer.
         """
-        from space.realization import realize
-
         return realize(self, d_in, d_out)
 
     def __str__(self) -> str:

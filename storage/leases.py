@@ -132,14 +132,11 @@ def _machine() -> str:
 
 def _process_start(pid: int) -> str | None:
     """When a process started, in ticks; None where there is none, `unknown` where nobody tells."""
-    if not Path("/proc/self/stat").exists():
-        return "unknown" if _exists(pid) else None
     try:
-        fields = (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
+        return "unknown" if _exists(pid) else None
+    fields = status.rpartition(")")[2].split()
     ended = fields[0] in "ZX"
     return None if ended else fields[19]
 
@@ -147,8 +144,6 @@ def _process_start(pid: int) -> str | None:
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
     return True

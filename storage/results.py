@@ -52,7 +52,7 @@ def runs(database: Database, study: StudyRecord, kind: str | None = None) -> lis
 
 
 def values(database: Database, study: StudyRecord) -> dict[int, float] | None:
-    """Log compute multiplier of every finished trial at the compute it spent, by number; None before the baseline is complete."""
+    """Log compute multiplier of each finished trial at the compute it spent, by number; None before the baseline is complete."""
     with database.reading() as session:
         baseline = select(Trial.state).where(Trial.study_id == study.id, Trial.kind == "baseline")
         if not all(state in FINAL_STATES for state in session.scalars(baseline)):
@@ -76,8 +76,9 @@ def lawset(database: Database, study: StudyRecord, axis: Axis = "compute") -> la
 def leaderboard(database: Database, study: StudyRecord) -> pd.DataFrame:
     """Structures, best first: by the lower end of their multiplier's interval at the study's target compute.
 
-    Columns: structure, key, theta_XA..theta_AB, omega, psi, nu, multiplier (and _low, _high; in FLOPs), seconds_multiplier (and
-    _low, _high), loss (and _low, _high; nats per token at the target), flops and seconds spent, trials, probability_best, verdict.
+    Columns: structure, key, theta_XA..theta_AB, omega, psi, nu, multiplier (and _low, _high; in FLOPs), seconds_multiplier
+    (and _low, _high), loss (and _low, _high; nats per token at the target), flops and seconds spent, trials, probability_best,
+    verdict.
 
     Raises:
         StudyError: as in `lawset`.

@@ -75,7 +75,7 @@ def command(
         given["known_rung"] = given["known_rung"] or 0
     chosen = {key: value for key, value in given.items() if value not in (None, ())}
     moved = dict(changes) | ({"corpus": corpus} if corpus else {})
-    settings = with_trial(StudySettings(**chosen), moved)
+    settings = with_trial(StudySettings(**chosen), moved) if chosen or moved else None
     run(
         Study(study, db=db, trials=trials, settings=settings),
         create=True,

@@ -42,12 +42,11 @@ def test_every_proposal_of_a_plain_study_is_feasible_and_new() -> None:
 
 def test_it_finds_what_is_good_from_results_alone() -> None:
     rng = np.random.default_rng(0)
-    study = optuna.create_study(sampler=StructureSampler(seed=2, steering=Steering((1.0,), 1.0, explore=0.1)), direction="maximize")
+    sampler = StructureSampler(seed=2, steering=Steering((1.0,), 1.0, explore=0.1))
+    study = optuna.create_study(sampler=sampler, direction="maximize")
     for name in STANDARD:
         structure = Structure.parse(name)
-        study.add_trial(
-            optuna.create_trial(params=parameters(structure), distributions=search_space(), value=truth(structure))
-        )
+        study.add_trial(optuna.create_trial(params=parameters(structure), distributions=search_space(), value=truth(structure)))
     study.optimize(lambda trial: truth(suggest_structure(trial)) + 0.02 * rng.standard_normal(), n_trials=14)
     proposed = [structure_of(t.params) for t in study.trials[len(STANDARD) :]]
     good = [s.omega == 0 and s.psi == 1 for s in proposed]
@@ -70,9 +69,7 @@ def test_a_proposal_depends_on_seed_number_and_results_only() -> None:
         for name in STANDARD:
             structure = Structure.parse(name)
             study.add_trial(
-                optuna.create_trial(
-                    params=parameters(structure, 1, 2), distributions=search_space(2), value=truth(structure)
-                )
+                optuna.create_trial(params=parameters(structure, 1, 2), distributions=search_space(2), value=truth(structure))
             )
         sampler = study.sampler
         assert isinstance(sampler, StructureSampler)

@@ -27,6 +27,8 @@ def test_a_new_database_is_ready_and_opens_again(empty_place: Place) -> None:
         assert session.scalars(select(Study)).all() == []
     with Database.open(url) as database, database.session() as session:
         assert session.scalars(select(Study)).all() == []
+        if database.dialect == "sqlite":
+            assert session.scalar(text("PRAGMA journal_mode")) == "wal"
     Database.open(url, create=True).close()
 
 

@@ -1,0 +1,94 @@
+"""Studies run by Ray Tune: the budget to the trial, resumes, two drivers at once, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from search.settings import StudySettings, with_trial
+from search.study import Study
+from space.errors import ConfigError, DataError, StudyError
+
+
+def test_run_twice_grow_and_resume(study: Study, whole: Callable[..., pd.DataFrame], attempts: Callable[..., Any]) -> None:
+    study.trials = 5
+    study.run(concurrency=2)
+    first = whole(study, 5)
+    assert np.isfinite(first["loss"]).all()
+    assert "kronecker" in set(study.leaderboard()["structure"])
+
+    study.run(concurrency=2)
+    pd.testing.assert_frame_equal(study.trials_frame(), first)
+    assert len(attempts(study)) == 5, "a finished study trains nothing"
+
+    Study(study.name, db=study.db, trials=7).resume(concurrency=2)
+    grown = whole(study, 7)
+    pd.testing.assert_frame_equal(grown[:5], first)
+    assert len(attempts(study)) == 7
+
+
+def test_two_drivers_at_once(
+    study: Study, others: Any, whole: Callable[..., pd.DataFrame], planned_losses: dict[int, float]
+) -> None:
+    study.trials = 8
+    drivers = [others.start(study, workers=1) for _ in range(2)]
+    assert [others.wait(pid) for pid in drivers] == [0, 0]
+    planned = {number: planned_losses[number] for number in range(4)}
+    assert (whole(study, 8, planned)["attempts"] == 1).all()
+
+
+def test_other_settings_are_refused(study: Study, settings: StudySettings) -> None:
+    with study.driver(create=True):
+        pass
+    before = study.trials_frame()
+    other = Study(study.name, db=study.db, trials=6, settings=with_trial(settings, {"lr": 0.01}))
+    with pytest.raises(StudyError, match=r"trial\.lr: given 0\.01, recorded 0\.003"):
+        other.run()
+    fewer = Study(study.name, db=study.db, trials=5, settings=settings)
+    with pytest.raises(StudyError, match=r"budget of 6 trials, 5 given"):
+        fewer.run()
+    pd.testing.assert_frame_equal(study.trials_frame(), before)
+
+
+def test_an_unknown_study_is_not_resumed(study: Study) -> None:
+    with study.driver(create=True):
+        pass
+    with pytest.raises(StudyError, match="no study 'other'.*it has 'tiny'"):
+        Study("other", db=study.db).resume()
+
+
+def test_a_corpus_that_changed_is_refused_before_any_trial(
+    tmp_path: Path, study: Study, settings: StudySettings, new_text: Callable[[Path, int], Path]
+) -> None:
+    folder = new_text(tmp_path / "text", 1)
+    study.settings = with_trial(settings, {"corpus": str(folder)})
+    with study.driver(create=True):
+        pass
+    new_text(folder, 2)
+    with pytest.raises(DataError, match="the data differ here"):
+        study.run()
+    assert set(study.trials_frame()["state"]) == {"queued"}
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_no_workers_is_refused(study: Study, workers: int) -> None:
+    with pytest.raises(ConfigError, match=f"concurrency is {workers}; give at least 1"):
+        study.run(concurrency=workers)
+
+
+def test_a_budget_below_the_plan_is_refused(study: Study) -> None:
+    study.trials = 3
+    with pytest.raises(StudyError, match="its plan alone has 4"):
+        study.run()
+
+
+def test_a_rung_that_pays_for_no_step_is_refused(study: Study, settings: StudySettings) -> None:
+    study.settings = dataclasses.replace(settings, rungs=(dataclasses.replace(settings.rungs[0], flops=1e4), settings.rungs[1]))
+    with pytest.raises(ConfigError, match="pays for 0 steps"):
+        study.run()
