@@ -83,7 +83,7 @@ def test_a_run_leaves_the_global_generator_alone(python_corpus: Corpus) -> None:
 
 
 def test_a_shorter_run_is_a_prefix_of_a_longer_one(python_corpus: Corpus) -> None:
-    short, long = finish(tiny(python_corpus, steps=12, evaluations=1)), tiny(python_corpus, steps=192, evaluations=5)
+    short, long = finish(tiny(python_corpus, steps=12, evaluations=1)), tiny(python_corpus, steps=48, evaluations=3)
     long.advance()
     assert long.step == short.steps
     assert all(torch.equal(x, y) for x, y in zip(weights(short), weights(long), strict=True))
@@ -117,7 +117,7 @@ def test_the_budget_is_spent_in_whole_steps(python_corpus: Corpus, structure: st
 
 
 def test_points_during_the_warmup_say_so(python_corpus: Corpus) -> None:
-    run = finish(tiny(python_corpus, steps=24, evaluations=12))
+    run = finish(tiny(python_corpus, steps=8, evaluations=12))
     assert [point.warmup for point in run.points] == [point.step <= 3 for point in run.points]
     assert run.points[0].warmup
     assert not run.points[-1].warmup
