@@ -55,9 +55,7 @@ def best_size(compute: float) -> float:
     return BEST_SIZE * (compute / TARGET) ** (BETA / (ALPHA + BETA))
 
 
-def make_run(
-    key: str, name: str, multiplier: float, budget: float, size: float, world: World, rng: np.random.Generator
-) -> Run:
+def make_run(key: str, name: str, multiplier: float, budget: float, size: float, world: World, rng: np.random.Generator) -> Run:
     """One constant-rate run with 8-12 evaluations, the first tenth left out as warmup."""
     points = int(rng.integers(8, 13))
     compute = budget * np.linspace(0.1, 1.0, points)
@@ -70,17 +68,13 @@ def make_run(
     return Run(key, name, compute, loss, seconds, size)
 
 
-def make_study(
-    world: World, rng: np.random.Generator, structures: int | None = None
-) -> tuple[list[Run], dict[str, float]]:
+def make_study(world: World, rng: np.random.Generator, structures: int | None = None) -> tuple[list[Run], dict[str, float]]:
     """Runs of one study, and the true multiplier of each structure at the target compute."""
     runs = []
     sizes = [best_size(float(budget)) * np.exp(world.misfit * rng.standard_normal()) for budget in RUNGS]
     for budget, size in zip(RUNGS, sizes, strict=True):
         for factor in (1.0, float(rng.choice([0.5, 2.0]))):
-            runs.append(
-                make_run("dense", f"dense-{len(runs)}", 1.0, float(budget), factor * size, world, rng)
-            )
+            runs.append(make_run("dense", f"dense-{len(runs)}", 1.0, float(budget), factor * size, world, rng))
     truth = {"dense": 1.0}
     for number in range(structures or int(rng.integers(8, 16))):
         key = f"s{number}"

@@ -62,9 +62,7 @@ def answer(leaderboard: DataFrame, target: float) -> Answer:
     if best is None:
         return Answer("No structure can be compared with dense yet.", "none")
     if best.low > 1:
-        found = (
-            f"{at}, a dense model needs {best.interval} times the compute of {best.name} to reach its loss"
-        )
+        found = f"{at}, a dense model needs {best.interval} times the compute of {best.name} to reach its loss"
         weak = any(part in best.verdict for part in WEAK)
         return Answer(
             f"{found}; the evidence is thin ({best.verdict})." if weak else f"{found}.",
@@ -72,8 +70,7 @@ def answer(leaderboard: DataFrame, target: float) -> Answer:
         )
     if best.high < 1:
         return Answer(
-            f"{at}, no structure beats dense: the best, {best.name}, has a compute multiplier of "
-            f"{best.interval}.",
+            f"{at}, no structure beats dense: the best, {best.name}, has a compute multiplier of {best.interval}.",
             "clear",
         )
     why = "an interval that holds 1" if math.isfinite(best.low) else "no interval yet"
@@ -117,9 +114,7 @@ def _law_caveats(laws: LawSet | None, best: Leader | None, target: float) -> lis
         times = plain(target / entry.law.high, 1)
         found.append(f"The target is {times} times the largest compute on the frontier of {best.name}.")
     if entry.edge is not None:
-        found.append(
-            f"The frontier of {best.name} touches the {entry.edge} that was run: its optimum may lie outside."
-        )
+        found.append(f"The frontier of {best.name} touches the {entry.edge} that was run: its optimum may lie outside.")
     return found
 
 

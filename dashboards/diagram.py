@@ -91,9 +91,7 @@ def _stroke(edge: str, size: int, nodes: int) -> str:
 
 
 def _line(start: tuple[int, int], end: tuple[int, int], style: str) -> str:
-    return (
-        f'<line x1="{start[0]}" y1="{start[1]}" x2="{end[0]}" y2="{end[1]}" {style} stroke-linecap="round"/>'
-    )
+    return f'<line x1="{start[0]}" y1="{start[1]}" x2="{end[0]}" y2="{end[1]}" {style} stroke-linecap="round"/>'
 
 
 def _label(edge: str, size: int, nodes: int) -> str:

@@ -75,9 +75,7 @@ def multipliers_figure(data: MultipliersData) -> Figure:
         "line": {"color": SOFT, "width": 1},
     }
     mark = {"text": "dense", "x": 0, "y": -0.75, "showarrow": False, "font": {"size": 11}, "xshift": 20}
-    arrangement = layout(
-        120 + 38 * len(data.rows), xaxis=x, yaxis=y, shapes=[one], annotations=[*names, mark]
-    )
+    arrangement = layout(120 + 38 * len(data.rows), xaxis=x, yaxis=y, shapes=[one], annotations=[*names, mark])
     legend = [_legend_entry(name) for name in GROUPS if any(row.group == name for row in data.rows)]
     return figure([*legend, *(_trace(data.rows, name) for name in GROUPS)], arrangement)
 

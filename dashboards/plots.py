@@ -30,9 +30,7 @@ def highlighted(leaderboard: DataFrame, count: int = HIGHLIGHTED) -> list[str]:
     return ["dense", *leaderboard.loc[leaderboard["key"] != "dense", "key"].head(count)]
 
 
-def plots(
-    trials: DataFrame, points: DataFrame, leaderboard: DataFrame, laws: LawSet | None, target: float
-) -> dict[str, Plot]:
+def plots(trials: DataFrame, points: DataFrame, leaderboard: DataFrame, laws: LawSet | None, target: float) -> dict[str, Plot]:
     """Every plot of a study by name; `target` is its target compute in FLOPs.  Frames may be empty."""
     best = highlighted(leaderboard)
     law_figure = frontier.frontier_figure(frontier.frontier_data(points, laws, best, target))

@@ -73,9 +73,7 @@ def write_report(path: str | os.PathLike[str], bundle: ReportBundle) -> Path:
         _replace(target, html)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DiskError(
-            f"cannot write the report {target}: {reason}; choose another place or make room"
-        ) from error
+        raise DiskError(f"cannot write the report {target}: {reason}; choose another place or make room") from error
     return target
 
 

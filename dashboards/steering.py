@@ -53,9 +53,7 @@ class SteeringData(NamedTuple):
 def steering_data(trials: DataFrame) -> SteeringData:
     """From the trials frame; `value` is a natural log compute multiplier."""
     columns = ["number", "kind", "structure", "value", "omega", "psi", "state"]
-    rows = list(
-        trials.loc[trials["key"].notna(), columns].sort_values("number").itertuples(index=False, name=None)
-    )
+    rows = list(trials.loc[trials["key"].notna(), columns].sort_values("number").itertuples(index=False, name=None))
     points = tuple(
         SteeringPoint(int(number), kind, name, math.exp(value), group(omega, psi) == FULL)
         for number, kind, name, value, omega, psi, _ in rows
@@ -64,9 +62,7 @@ def steering_data(trials: DataFrame) -> SteeringData:
     ended = {"completed", "truncated", "diverged", "failed"}
     lost = tuple(int(row[0]) for row in rows if not math.isfinite(row[3]) and row[6] in ended)
     places = [(int(row[0]), row[1], group(row[4], row[5]) == FULL) for row in rows]
-    share = {
-        kind: _share([(n, full) for n, k, full in places if k == kind]) for kind in ("proposal", "random")
-    }
+    share = {kind: _share([(n, full) for n, k, full in places if k == kind]) for kind in ("proposal", "random")}
     return SteeringData(points, lost, share)
 
 
@@ -128,10 +124,7 @@ def _lost_trace(data: SteeringData) -> list[Trace]:
         "marker": marks,
         "cliponaxis": False,
     }
-    return [
-        trace
-        | {"x": list(data.lost), "y": [floor] * len(data.lost), "hovertemplate": "trial %{x}<extra></extra>"}
-    ]
+    return [trace | {"x": list(data.lost), "y": [floor] * len(data.lost), "hovertemplate": "trial %{x}<extra></extra>"}]
 
 
 def share_figure(data: SteeringData) -> Figure:

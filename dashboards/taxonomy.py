@@ -56,9 +56,7 @@ def taxonomy_data(trials: DataFrame, leaderboard: DataFrame) -> TaxonomyData:
     """Every structure of the leaderboard, and every other one that has a trial."""
     place = ["structure", "omega", "psi", "nu"]
     ranked = leaderboard[[*place, "multiplier", "multiplier_low", "multiplier_high"]]
-    rest = trials[trials["key"].notna() & ~trials["key"].isin(leaderboard["key"])].drop_duplicates("key")[
-        place
-    ]
+    rest = trials[trials["key"].notna() & ~trials["key"].isin(leaderboard["key"])].drop_duplicates("key")[place]
     rest = rest.assign(multiplier=math.nan, multiplier_low=math.nan, multiplier_high=math.nan)
     points = [TaxonomyPoint(*row) for row in ranked.itertuples(index=False, name=None)]
     points += [TaxonomyPoint(*row) for row in rest.itertuples(index=False, name=None)]

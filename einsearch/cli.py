@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 a fault at run time; 2 something wrong was given; 130 stop
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import metadata
 
@@ -16,13 +17,21 @@ from space.errors import EinsearchError
 INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class InOrder(click.Group):
+    """Lists its commands in the order a person needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the interface is click's
+        """Names, as they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(metadata.version("einsearch"), prog_name="einsearch")
 def commands() -> None:
     """Search for the linear layer with the lowest loss per FLOP.
 
     A study trains small GPT-2 models whose linear layers are Einsum structures, fits scaling laws to the results, and
-    ranks the structures by their compute multiplier against dense layers.
+    ranks the structures by their compute multiplier against dense layers. Start one with `einsearch search`.
     """
 
 
@@ -33,7 +42,9 @@ for command in (search, resume, status, query, leaderboard, describe, train, rep
 def main() -> None:
     """Run a command; a person's mistake ends in one line, never in a traceback."""
     try:
-        sys.exit(commands(standalone_mode=False) or 0)
+        code = commands(standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
     except EinsearchError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -44,5 +55,14 @@ def main() -> None:
         click.echo("stopped; nothing recorded is lost", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()
+        _no_more_output()
         sys.exit(0)
+    except OSError as error:
+        click.echo(f"error: {error.filename or 'the output'}: {error.strerror or error}", err=True)
+        _no_more_output()
+        sys.exit(1)
+
+
+def _no_more_output() -> None:
+    """What is still in the buffer of stdout goes nowhere, instead of failing again at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

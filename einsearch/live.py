@@ -6,10 +6,11 @@ import math
 import threading
 import time
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from dashboards.terminal import Best, FinishedTrial, LiveSnapshot, LiveView, RunningTrial
+from space.errors import EinsearchError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,8 @@ def watching(driver: Driver, database: Database, study: str, quiet: bool) -> Ite
 
     def watch() -> None:
         while not done.wait(TICK):
-            view.update(watcher.snapshot())
+            with suppress(EinsearchError):  # the driver meets the same fault, and reports it
+                view.update(watcher.snapshot())
 
     with LiveView(quiet=quiet) as view:
         view.update(watcher.snapshot())
@@ -89,7 +91,8 @@ class Watcher:
         """Time left at the rate of this run so far, trials under way counted by their share."""
         share = sum(progress.report.progress for progress in running if progress.report is not None)
         worked = done - self._first + share
-        return elapsed * (self._budget - done - share) / worked if worked >= 1 else None
+        left = self._budget - done - share
+        return elapsed * left / worked if worked >= 1 and left > 0 else None
 
 
 def _best(done: pd.DataFrame) -> Best | None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
+import os
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,17 +16,33 @@ import click
 if TYPE_CHECKING:
     import pandas as pd
 
+ENDLESS = 10_000
+"""Characters of a line where output goes to a file or a program, which wants every column."""
 
-def emit_frame(frame: pd.DataFrame, format_: str, columns: Sequence[str] | None = None) -> None:
-    """Print a frame: `table` shows `columns`, the other formats everything; theta is one list in JSON."""
-    if format_ == "table":
+
+def line_width() -> int:
+    """Characters of a line: those of the terminal, or what COLUMNS says; else no limit."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return shutil.get_terminal_size((80, 24)).columns
+    return ENDLESS
+
+
+def emit_frame(frame: pd.DataFrame, format_: str, columns: Sequence[str] | None = None, empty: str = "nothing yet") -> None:
+    """Print a frame: `table` shows `columns`, the other formats everything; theta is one list in JSON.
+
+    Args:
+        empty: what a person reads instead of a table without rows.
+    """
+    if format_ == "csv":
+        click.echo(frame.to_csv(index=False), nl=False)
+    elif format_ == "json":
+        emit_json([record(row) for row in frame.to_dict("records")])
+    elif frame.empty:
+        click.echo(f"({empty})")
+    else:
         from dashboards.tables import table
 
-        click.echo(table(frame, columns))
-    elif format_ == "csv":
-        click.echo(frame.to_csv(index=False), nl=False)
-    else:
-        emit_json([record(row) for row in frame.to_dict("records")])
+        click.echo(table(frame, columns, width=line_width()))
 
 
 def emit_json(value: Any) -> None:
@@ -31,8 +50,8 @@ def emit_json(value: Any) -> None:
     click.echo(json.dumps(plain(value), indent=2))
 
 
-def emit_pairs(pairs: Mapping[str, Any], format_: str) -> None:
-    """Print one record: aligned lines for people, an object in JSON, two rows in CSV."""
+def emit_pairs(pairs: Mapping[str, Any], format_: str, lines: Mapping[str, str]) -> None:
+    """Print one record: `lines` for people, `pairs` as an object in JSON, or as two rows in CSV."""
     if format_ == "json":
         emit_json(pairs)
     elif format_ == "csv":
@@ -40,10 +59,9 @@ def emit_pairs(pairs: Mapping[str, Any], format_: str) -> None:
 
         emit_frame(pd.DataFrame([flat(pairs)]), "csv")
     else:
-        lines = flat(pairs)
         width = max(map(len, lines))
-        for name, value in lines.items():
-            click.echo(f"{name:<{width}}  {shown(value)}")
+        for name, text in lines.items():
+            click.echo(f"{name:<{width}}  {text}".rstrip())
 
 
 def record(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -69,22 +87,39 @@ def plain(value: Any) -> Any:
 
 
 def flat(pairs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names."""
+    """Nested mappings as columns, `sizes_XA` for `sizes` and `XA`."""
     found: dict[str, Any] = {}
     for name, value in pairs.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}_")
         else:
             found[f"{prefix}{name}"] = value
     return found
 
 
-def shown(value: Any) -> str:
-    """One value for people."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    if isinstance(value, list | tuple):
-        return " ".join(shown(item) for item in value)
-    return re.sub(r"\s+", " ", str(value))
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        DiskError: it cannot be written; an older file at that place is left as it was.
+    """
+    from space.errors import DiskError
+
+    target = path.resolve()
+    try:
+        if target.exists() and not target.is_file():  # a device or a pipe
+            target.write_bytes(data)
+        else:
+            _replace(target, data)
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written ({error.strerror}); give another place with -o, or make room") from error
+
+
+def _replace(target: Path, data: bytes) -> None:
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(target)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise

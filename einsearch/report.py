@@ -19,12 +19,14 @@ def write(study: Study, path: Path) -> Path:
         DiskError: the file cannot be written.
     """
     from dashboards.report import ReportBundle, write_report
-    from space.errors import StudyError
+    from space.errors import DiskError, StudyError
     from storage import queries, results
     from storage.database import Database
     from storage.status import status
     from storage.studies import open_study
 
+    if path.exists() and not path.is_file():
+        raise DiskError(f"cannot write the report {path}: it is not a file; choose another place")
     with Database.open(study.db) as database:
         record = open_study(database, study.name)
         now = status(database, study.name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from einsearch.output import plain, record
+from einsearch.output import plain, record, write_whole
 from space.errors import DiskError, StudyError
 from space.structure import Structure
 
@@ -64,12 +65,11 @@ def export(study: Study, folder: Path, structure: str | None = None) -> list[Pat
     facts = {"study": study.name, "target_compute": target} | record(row)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "winner.py").write_text(module)
-        (folder / "winner.json").write_text(json.dumps(plain(facts), indent=2) + "\n")
-        weights = _weights(study, str(row["key"]), folder / "winner.pt")
     except OSError as error:
-        raise DiskError(f"{folder} cannot be written ({error.strerror}); give another folder with -o") from error
-    return [folder / "winner.py", folder / "winner.json", *weights]
+        raise DiskError(f"{folder} cannot be made ({error.strerror}); give another folder with -o") from error
+    write_whole(folder / "winner.py", module.encode())
+    write_whole(folder / "winner.json", (json.dumps(plain(facts), indent=2) + "\n").encode())
+    return [folder / "winner.py", folder / "winner.json", *_weights(study, str(row["key"]), folder / "winner.pt")]
 
 
 def _row(study: Study, board: pd.DataFrame, structure: str | None) -> dict[str, Any]:
@@ -94,6 +94,8 @@ def _weights(study: Study, key: str, path: Path) -> list[Path]:
         found = final_checkpoint(study.trial_folder(int(number)))
         if found is not None:
             state = checkpoint.load(found)
-            torch.save({"config": state["config"], "model": state["model"]}, path)
+            content = io.BytesIO()
+            torch.save({"config": state["config"], "model": state["model"]}, content)
+            write_whole(path, content.getvalue())
             return [path]
     return []

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sqlalchemy import select
+
 from search import plan
 from search.optuna_side import OptunaSide
 from search.sampler import StructureSampler
@@ -31,6 +33,7 @@ from storage.claims import Claim, Finished, Wait
 from storage.database import Database
 from storage.leases import LEASE_SECONDS, FencedError
 from storage.ledger import Ledger
+from storage.schema import Trial
 from storage.studies import StudyRecord
 
 
@@ -79,7 +82,8 @@ class Driver:
         self._driver = self._ledger.join()
         self._ledger.reap()
         self.settle()
-        threading.Thread(target=self._keep_alive, name="einsearch-lease", daemon=True).start()
+        self._lease = threading.Thread(target=self._keep_alive, name="einsearch-lease", daemon=True)
+        self._lease.start()
 
     def __enter__(self) -> Driver:
         return self
@@ -93,20 +97,27 @@ class Driver:
         return list(self._tasks.values())
 
     def next(self) -> Task | Wait | Finished:
-        """Claim a trial and make it ready: propose where it has no structure, and enter it in Optuna where it is not yet."""
+        """Claim a trial and make it ready: propose where it has no structure, and enter it in Optuna where it is not yet.
+
+        Raises:
+            FencedError: a peer declared this driver dead.
+        """
         if self.fault is not None:
             return Finished(0)
         claim = self._ledger.claim(self._driver)
-        if not isinstance(claim, Claim):
+        if isinstance(claim, Wait):
+            return claim
+        if isinstance(claim, Finished):
+            self.settle()
             return claim
         task = self._propose(claim) if claim.structure is None else self._task(claim)
-        if claim.optuna_number is None:
-            self._ledger.link(claim, self._entered(task))
+        if claim.optuna_number is None and not self._ledger.link(claim, self._entered(task)):
+            raise fenced()
         self._tasks[claim.trial_id] = Progress(task, None)
         return task
 
     def report(self, task: Task, report: Report) -> bool:
-        """Record what a worker says. False: the trial is no longer ours, and its worker should stop."""
+        """Record what a worker says. False: there is a fault, and everything should stop."""
         claim = task.claim
         if report.state == "fault":
             self.fault = self.fault or TrialError(f"trial {claim.number} ({task.structure}): {report.error}")
@@ -116,7 +127,9 @@ class Driver:
             self._ledger.start_attempt(claim, report.start_flops, report.start_seconds)
         held = self._ledger.record(claim, report.points)
         self._tasks[claim.trial_id] = Progress(task, report)
-        if held and report.state != "running":
+        if not held:
+            self.fault = self.fault or fenced()
+        elif report.state != "running":
             self._finish(task, report)
         return held
 
@@ -124,16 +137,18 @@ class Driver:
         """A worker died or could not start: give the trial back."""
         self._tasks.pop(task.claim.trial_id, None)
         self._ledger.requeue(task.claim, reason)
+        self.settle()
 
     def settle(self) -> None:
         """Tell Optuna of every trial that ended and that it does not know of; the pass that mends what crashes leave.
 
         Values need the dense frontier, so nothing is told before the baseline is complete.
         """
-        values = results.values(self.database, self._study)
+        self._optuna.end_orphans(self._linked())
+        unsettled = self._ledger.unsettled()
+        values = results.values(self.database, self._study) if unsettled else None
         if values is None:
             return
-        unsettled = self._ledger.unsettled()
         self._ledger.set_values({one.trial_id: values[one.number] for one in unsettled if one.number in values})
         for one in unsettled:
             self._optuna.tell(replace(one, value=values.get(one.number)))
@@ -142,6 +157,7 @@ class Driver:
     def close(self) -> None:
         """Give back what is running, end the lease, close the connections."""
         self._stop.set()
+        self._lease.join()
         try:
             self._ledger.leave(self._driver)
         finally:
@@ -187,15 +203,26 @@ class Driver:
         self.settle()
         self.ended += 1
 
+    def _linked(self) -> dict[int, int | None]:
+        """Optuna's number of every trial of the ledger, by the ledger's."""
+        with self.database.reading() as session:
+            rows = session.execute(select(Trial.number, Trial.optuna_number).where(Trial.study_id == self._study.id))
+            return {row.number: row.optuna_number for row in rows}
+
     def _keep_alive(self) -> None:
         while not self._stop.wait(LEASE_SECONDS / 6):
             try:
                 if not self._ledger.heartbeat(self._driver):
-                    self.fault = FencedError("another driver declared this one dead and took its trials; resume the study")
+                    self.fault = self.fault or fenced()
                     return
                 self._ledger.reap()
             except EinsearchError as error:
                 self.fault = self.fault or error
+
+
+def fenced() -> FencedError:
+    """The fault of a driver that lost its lease."""
+    return FencedError("another driver declared this one dead and took its trials; resume the study")
 
 
 def _sampler(settings: StudySettings, vocab_size: int) -> StructureSampler:

@@ -1,7 +1,8 @@
-"""Ray Tune runs the trials: a searcher that claims from the ledger, and an actor that trains.
+"""Ray Tune runs the trials: a searcher that claims from the ledger, and actors that train (`search.worker`).
 
 Tune decides nothing. It asks the searcher for tasks while actors are free, and hands back what they report; a resume is a new
-Tuner on the same ledger. Tune pickles its searcher, so the searcher holds no database, only the key of its driver.
+Tuner on the same ledger. Tune pickles its searcher, so the searcher holds no database, only the key of its driver. It turns
+exceptions of a searcher into text, so ours become the driver's fault first, and a fault stops everything.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.search.searcher import Searcher
 
 from search.driver import Driver, Task
-from search.trial import AttemptRunner, Report, failure
-from storage.claims import Finished, Wait
+from search.trial import Report
+from search.worker import TrialActor
+from space.errors import EinsearchError
+from storage.claims import Wait
 
 _DRIVERS: dict[int, Driver] = {}
 
@@ -29,44 +32,12 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the other output obeys verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 """Ray's settings for an embedded cluster; what a person has set stays."""
-
-
-class TrialActor(tune.Trainable):
-    """A worker of Tune's: one attempt at a time, reused for the next."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        """Take a new task; a failure is reported by the first step, so that its reason reaches the ledger."""
-        torch.set_num_threads(max(1, int(config["threads"])))
-        self._runner: AttemptRunner | None = None
-        self._failed: Report | None = None
-        try:
-            self._runner = AttemptRunner(config["config"], Path(config["folder"]), config["attempt"])
-        except Exception as error:  # noqa: BLE001 - the boundary of a worker: whatever happened belongs in the ledger
-            self._failed = failure(error)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Tune's question whether the actor can be reused: always."""
-        self.setup(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Train to the next evaluation."""
-        try:
-            report = self._failed or self._runner.advance()  # type: ignore[union-attr]
-        except Exception as error:  # noqa: BLE001 - as in setup
-            report = failure(error)
-        return {"report": report.to_json(), "flops": report.flops, "done": report.state != "running"}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing for Tune to keep: checkpoints are written by `step`, before its report."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing to load: a task says where its checkpoints are."""
 
 
 class LedgerSearcher(Searcher):
@@ -79,10 +50,13 @@ class LedgerSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next task, None to wait, FINISHED when the budget is used up."""
-        task = _DRIVERS[self._driver].next()
+        task: Task | Wait | None = None
+        with _faults_of(self._driver) as driver:
+            found = driver.next()
+            task = found if isinstance(found, Task | Wait) else None
         if isinstance(task, Wait):
             return None
-        if isinstance(task, Finished):
+        if task is None:
             return str(Searcher.FINISHED)
         self._tasks[trial_id] = task
         return {
@@ -102,10 +76,12 @@ class LedgerSearcher(Searcher):
             self._record(trial_id, result)
         task = self._tasks.pop(trial_id)
         if error:
-            _DRIVERS[self._driver].lose(task, "its worker process died")
+            with _faults_of(self._driver) as driver:
+                driver.lose(task, "its worker process died")
 
     def _record(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        _DRIVERS[self._driver].report(self._tasks[trial_id], Report.from_json(result["report"]))
+        with _faults_of(self._driver) as driver:
+            driver.report(self._tasks[trial_id], Report.from_json(result["report"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
@@ -114,6 +90,21 @@ class LedgerSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:  # noqa: ARG002 - the interface is Tune's
         """Refused: a study resumes from its ledger."""
         raise RuntimeError("resume the study from its database, not from Ray Tune's files")
+
+
+class FaultStopper(tune.Stopper):
+    """Tune's question whether to go on: not past a fault of the driver."""
+
+    def __init__(self, driver: int) -> None:
+        self._driver = driver
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - the interface is Tune's
+        """No trial is stopped on its own."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Stop everything after a fault; what runs goes back to the queue."""
+        return _DRIVERS[self._driver].fault is not None
 
 
 def execute(driver: Driver, concurrency: int, threads: int = 1) -> None:
@@ -133,7 +124,11 @@ def execute(driver: Driver, concurrency: int, threads: int = 1) -> None:
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                storage_path=scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=0), callbacks=[]
+                storage_path=scratch,
+                verbose=0,
+                stop=FaultStopper(key),
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[],
             ),
         )
         tuner.fit()
@@ -141,21 +136,30 @@ def execute(driver: Driver, concurrency: int, threads: int = 1) -> None:
 
 @contextmanager
 def _cluster(cpus: int) -> Iterator[None]:
-    """Ray on this machine, for as long as it is needed, reachable on loopback only."""
+    """Ray on this machine, for as long as it is needed, reachable on loopback only.
+
+    On Linux Ray answers a wish for 127.0.0.1 with the address of the machine, and then listens on all of them. Where it does
+    not expect other machines (as it never does on macOS), it stays on loopback.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        _node_ip_address="127.0.0.1",
-    )
+    expected, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     try:
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         yield
     finally:
         ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = expected
+
+
+@contextmanager
+def _faults_of(key: int) -> Iterator[Driver]:
+    """The driver; an error of ours inside becomes its fault."""
+    driver = _DRIVERS[key]
+    try:
+        yield driver
+    except EinsearchError as error:
+        driver.fault = driver.fault or error
 
 
 @contextmanager

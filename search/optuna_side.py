@@ -6,13 +6,16 @@ The ledger is the truth. Optuna holds parameters, states and values; what a cras
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from search.sampler import StructureSampler, parameters, search_space
 from search.steering import Proposal
@@ -20,6 +23,7 @@ from space.structure import Structure
 from storage.claims import Settled
 from storage.database import Database
 from storage.engines import immediate
+from storage.failures import translated
 
 STATES = {
     "completed": TrialState.COMPLETE,
@@ -29,6 +33,9 @@ STATES = {
 }
 """How the ledger's final states read in Optuna."""
 
+TRIES = 10
+"""Attempts to open Optuna's storage: it makes a dozen tables, and may lose a race to a peer at each."""
+
 
 class OptunaSide:
     """A study's trials in Optuna's storage, in the same database as the ledger."""
@@ -36,7 +43,7 @@ class OptunaSide:
     def __init__(self, database: Database, name: str, sampler: StructureSampler) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler = sampler
-        self._storage = RDBStorage(database.location.url.render_as_string(hide_password=False), engine_kwargs=_engine(database))
+        self._storage = _storage(database)
         if database.dialect == "sqlite":
             self._storage.engine.dispose()
             immediate(self._storage.engine)
@@ -72,17 +79,38 @@ class OptunaSide:
 
     def tell(self, settled: Settled) -> None:
         """Say how a trial ended; saying it twice is harmless. A trial that Optuna never saw is passed over."""
-        if settled.optuna_number is None:
+        number = self.find(settled.number) if settled.optuna_number is None else settled.optuna_number
+        if number is None:
             return
         value = settled.value if settled.value is not None and math.isfinite(settled.value) else None
         state = STATES[settled.state] if value is not None else TrialState.FAIL
         told = value if state == TrialState.COMPLETE else None
-        self._study.tell(settled.optuna_number, told, state, skip_if_finished=True)
+        self._study.tell(number, told, state, skip_if_finished=True)
+
+    def end_orphans(self, linked: Mapping[int, int | None]) -> None:
+        """Fail what a driver entered for a trial that a peer had taken from it, and entered too.
+
+        Args:
+            linked: Optuna's number of every trial of the ledger, by the ledger's; None where it is not entered yet.
+        """
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if linked.get(trial.user_attrs.get("ledger_number", -1)) not in (None, trial.number):
+                self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def close(self) -> None:
         """Close the connections to the database."""
         self._storage.remove_session()
         self._storage.engine.dispose()
+
+
+def _storage(database: Database) -> RDBStorage:
+    """Optuna's storage. Of drivers that make its tables at once one succeeds, and the others find them when they try again."""
+    url = database.location.url.render_as_string(hide_password=False)
+    with translated(database.url_shown):
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(IntegrityError, OperationalError, ProgrammingError):
+                return RDBStorage(url, engine_kwargs=_engine(database))
+        return RDBStorage(url, engine_kwargs=_engine(database))
 
 
 def _engine(database: Database) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from functools import lru_cache
 
 from search.settings import StudySettings
 from space.structure import Structure
+from storage.schema import TrialKind
 from storage.studies import PlannedTrial
 from trainers import flops
 from trainers.config import TrialConfig
 from trainers.gpt import GPTConfig
-from trainers.run import model_config
+from trainers.run import affordable_steps, model_config
 
 
 @lru_cache(maxsize=16384)
@@ -38,19 +39,27 @@ def identity(settings: StudySettings, structure: Structure, rung: int, vocab_siz
 
 
 def planned_trials(settings: StudySettings, vocab_size: int) -> list[PlannedTrial]:
-    """The trials a study begins with: dense at several sizes and levels of compute, then the known structures."""
+    """The trials a study begins with: dense at several sizes and levels of compute, then the known structures.
+
+    Raises:
+        ConfigError: a trial cannot be built, or its rung pays for no step after the warmup.
+    """
     dense = Structure.parse("dense")
-    plan = [_planned(settings, "baseline", dense, rung, width) for rung, width in settings.baseline]
+    plan = [_planned(settings, "baseline", dense, rung, width, vocab_size) for rung, width in settings.baseline]
     for name in settings.known:
         structure = Structure.parse(name)
         width = width_at(settings, structure, settings.known_rung, vocab_size)
-        plan.append(_planned(settings, "known", structure, settings.known_rung, width))
+        plan.append(_planned(settings, "known", structure, settings.known_rung, width, vocab_size))
     return plan
 
 
-def _planned(settings: StudySettings, kind: str, structure: Structure, rung: int, width: int) -> PlannedTrial:
+def _planned(
+    settings: StudySettings, kind: TrialKind, structure: Structure, rung: int, width: int, vocab_size: int
+) -> PlannedTrial:
     config = trial_config(settings, structure, rung, width, settings.seed)
-    return PlannedTrial(kind, structure, rung, width, config.to_dict())  # type: ignore[arg-type]
+    per_token = flops.count(model_config(config, vocab_size)).total
+    affordable_steps(config, float(per_token * config.tokens_per_step))
+    return PlannedTrial(kind, structure, rung, width, config.to_dict())
 
 
 def _dense(settings: StudySettings, rung: int, vocab_size: int) -> GPTConfig:

@@ -10,6 +10,7 @@ What it returns for the seven exponents is always feasible, and never a (structu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -117,8 +118,7 @@ class StructureSampler(BaseSampler):
 
     def _observed(self, study: Study, number: int) -> Sequence[Observation]:
         sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        trials = study.get_trials(deepcopy=False, states=states)
+        trials = study.get_trials(deepcopy=False)
         found = (self._observation(trial, sign) for trial in trials if trial.number != number)
         return [observation for observation in found if observation is not None]
 
@@ -131,6 +131,5 @@ class StructureSampler(BaseSampler):
             return None  # proposed by another sampler, and not feasible
         values = trial.values or []
         usable = trial.state == TrialState.COMPLETE and len(values) == 1 and np.isfinite(values[0])
-        if trial.state != TrialState.RUNNING and not usable:
-            return None
-        return Observation(structure, int(trial.params.get(RUNG, 0)), sign * values[0] if usable else None)
+        ended = sign * values[0] if usable else math.nan
+        return Observation(structure, int(trial.params.get(RUNG, 0)), ended if trial.state.is_finished() else None)

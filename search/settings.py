@@ -25,6 +25,28 @@ class Rung:
     flops: float
     width: int
 
+    def __post_init__(self) -> None:
+        _check_positive("rungs: flops", self.flops)
+        _check_integer("rungs: width", self.width, 1)
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+
+
+def _is_integer(given: object) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool)
+
+
+def _check_positive(name: str, given: float) -> None:
+    if not (_is_number(given) and given > 0):
+        raise ConfigError(f"{name} is {given!r}; give a finite number of FLOPs above 0")
+
+
+def _check_integer(name: str, given: int, least: int) -> None:
+    if not _is_integer(given) or given < least:
+        raise ConfigError(f"{name} is {given!r}; give an integer of at least {least}")
+
 
 LAPTOP = (Rung(flops=5e10, width=16), Rung(flops=1e11, width=24), Rung(flops=2e11, width=32))
 """Rungs of a study that takes minutes on two cores; the widths are near the optimum of each."""
@@ -62,22 +84,32 @@ class StudySettings:
 
     def __post_init__(self) -> None:
         costs = [rung.flops for rung in self.rungs]
-        if not costs or not all(math.isfinite(c) and c > 0 for c in costs) or costs != sorted(set(costs)):
-            raise ConfigError(f"rungs spend {costs} FLOPs; give at least one rung, each above 0 and above the one before")
+        if not costs or costs != sorted(set(costs)):
+            raise ConfigError(f"rungs spend {costs} FLOPs; give at least one rung, each above the one before")
         if not self.baseline:
-            raise ConfigError("the baseline is empty; give at least one dense trial, or nothing can be compared")
-        for rung in [*(r for r, _ in self.baseline), self.known_rung]:
-            if not 0 <= rung < len(self.rungs):
-                raise ConfigError(f"rung {rung} is not one of the {len(self.rungs)} rungs; they count from 0")
-        if self.target_compute is not None and not (math.isfinite(self.target_compute) and self.target_compute > 0):
-            raise ConfigError(f"target_compute is {self.target_compute}; give FLOPs above 0")
-        if not 0 <= self.explore <= 1:
-            raise ConfigError(f"explore is {self.explore}; give a share in [0, 1]")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ConfigError(f"seed is {self.seed!r}; give an integer of at least 0")
-        for name in self.known:
-            if Structure.parse(name).is_dense:
-                raise ConfigError("dense is among the known structures; it is the baseline already")
+            raise ConfigError("baseline is empty; give at least one dense trial, or nothing can be compared")
+        for rung, width in self.baseline:
+            self._check_rung("baseline", rung)
+            _check_integer("baseline: width", width, 1)
+        self._check_rung("known_rung", self.known_rung)
+        if self.target_compute is not None:
+            _check_positive("target_compute", self.target_compute)
+        if not (_is_number(self.explore) and 0 <= self.explore <= 1):
+            raise ConfigError(f"explore is {self.explore!r}; give a share in [0, 1]")
+        _check_integer("seed", self.seed, 0)
+        self._check_known()
+
+    def _check_rung(self, name: str, rung: int) -> None:
+        if not _is_integer(rung) or not 0 <= rung < len(self.rungs):
+            raise ConfigError(f"{name}: rung {rung!r} is not one of the {len(self.rungs)} rungs; they count from 0")
+
+    def _check_known(self) -> None:
+        structures = [Structure.parse(name) for name in self.known]
+        for index, structure in enumerate(structures):
+            if structure.is_dense:
+                raise ConfigError("known: dense is among the known structures; it is the baseline already")
+            if structure in structures[:index]:
+                raise ConfigError(f"known: {structure} is there twice; give each structure once")
 
     @property
     def target(self) -> float:
@@ -108,11 +140,14 @@ class StudySettings:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(row) - known):
             raise ConfigError(f"unknown setting {unknown[0]!r} of a study; known are {', '.join(sorted(known))}")
-        values = dict(row)
-        values["rungs"] = tuple(Rung(**rung) for rung in row["rungs"])
-        values["baseline"] = tuple((int(rung), int(width)) for rung, width in row["baseline"])
-        values["known"] = tuple(row["known"])
-        values["trial"] = TrialConfig.from_dict(row["trial"])
+        try:
+            values = dict(row)
+            values["rungs"] = tuple(Rung(**rung) for rung in row["rungs"])
+            values["baseline"] = tuple((rung, width) for rung, width in row["baseline"])
+            values["known"] = tuple(row["known"])
+            values["trial"] = TrialConfig.from_dict(row["trial"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"the settings are not those of a study ({error}); give what `to_dict` wrote") from error
         return cls(**values)
 
 

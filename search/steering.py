@@ -12,7 +12,8 @@ A trial of (s, rung) is worth what it is expected to teach about the target: wit
     gain(s, r) = E[max(0, mu_t(s) - best)],   mu_t(s) ~ N(mean(s, 0), cov((s, 0), (s, c_r))**2 / (var(s, c_r) + noise))
 
 the knowledge-gradient form of expected improvement. Proposed is the largest gain(s, r) / C_r**t: gain per FLOP while there is
-much to explore, gain alone at the end, when the leaders must be confirmed near the target (cost cooling, Lee et al. 2020). Nothing here knows that omega = 0 and psi = 1 are good.
+much to explore, gain alone at the end, when the leaders must be confirmed near the target (cost cooling, Lee et al. 2020).
+Nothing here knows that omega = 0 and psi = 1 are good.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from space.errors import RunError
 from space.sampling import neighbours, sample_structure
 from space.structure import Structure
 
@@ -37,6 +39,9 @@ FEATURES = 10
 FEWEST = 4
 """Results of structured layers below which the next structure is drawn at random."""
 
+DRAWS = 300
+"""Random structures in a row, none of them new at a rung, after which the rung counts as exhausted."""
+
 FIT = {"timeout_sec": 3.0, "options": {"maxiter": 30}}
 """Bounds on the fit of the hyperparameters: a driver that thinks dispatches no trials."""
 
@@ -45,7 +50,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One result: a structure, the rung it was tried at, and its log compute multiplier (None while it is running)."""
+    """One trial: a structure, the rung it was tried at, its log compute multiplier: None while it is running, NaN for none."""
 
     structure: Structure
     rung: int
@@ -82,13 +87,18 @@ class Steering:
     identity: Callable[[Structure, int], Hashable] = lambda structure, _rung: structure.key
 
     def propose(self, observed: Sequence[Observation], rng: np.random.Generator, left: float = 1.0) -> Proposal:
-        """The next (structure, rung): feasible, and not among `observed`. `left` is t of the module's head."""
+        """The next (structure, rung): feasible, and not among `observed`. `left` is t of the module's head.
+
+        Raises:
+            RunError: at these rungs' widths no structure is left that differs from all that were tried.
+        """
         structured = [o for o in observed if not o.structure.is_dense]
-        measured = [o for o in structured if o.value is not None]
-        if len(measured) < FEWEST or rng.random() < self.explore:
+        known = [o for o in structured if o.value is None or math.isfinite(o.value)]
+        measured = sum(o.value is not None for o in known)
+        if measured < FEWEST or rng.random() < self.explore:
             return self._random(structured, rng)
-        pool = self._pool(structured, rng)
-        gain, mean, sd = self._gain(structured, pool)
+        pool = self._pool(known, rng)
+        gain, mean, sd = self._gain(known, pool)
         tried = {(o.rung, self.identity(o.structure, o.rung)) for o in structured}
         ranked = np.argsort(-gain / np.asarray(self.rungs) ** left, axis=None, kind="stable")
         for index in ranked:
@@ -103,12 +113,17 @@ class Steering:
         return math.log(self.rungs[rung] / self.target) / span
 
     def _random(self, observed: Sequence[Observation], rng: np.random.Generator) -> Proposal:
-        """A structure no one has tried, on the cheapest rung."""
-        known = {self.identity(o.structure, 0) for o in observed}
-        while True:
-            structure = sample_structure(rng)
-            if self.identity(structure, 0) not in known:
-                return Proposal(structure, 0, "random")
+        """A structure no one has tried, on the cheapest rung where one can be told from those."""
+        for rung in range(len(self.rungs)):
+            known = {self.identity(o.structure, rung) for o in observed}
+            for _ in range(DRAWS):
+                structure = sample_structure(rng)
+                if self.identity(structure, rung) not in known:
+                    return Proposal(structure, rung, "random")
+        raise RunError(
+            f"no structure is left to propose: {len(observed)} were tried, and at the widths of these rungs {DRAWS} random ones"
+            " are all the same as one of them; start a study with wider rungs"
+        )
 
     def _pool(self, observed: Sequence[Observation], rng: np.random.Generator) -> list[Structure]:
         """Everything tried so far, the neighbours of the five best, and random structures on all faces."""

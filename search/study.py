@@ -100,12 +100,13 @@ class Study:
     def driver(self, *, create: bool) -> Iterator[Driver]:
         """This process as a driver of the study."""
         from search.driver import Driver
-        from search.trial import corpus
+        from trainers.corpus import load_corpus
 
         with Database.open(self.db, create=create) as database:
             recorded = self._recorded(database, create)
             settings = self.settings or (StudySettings.from_dict(recorded.settings) if recorded else StudySettings())
-            data = corpus(settings.trial.corpus)
+            data = load_corpus(settings.trial.corpus)
+            data.require_context(settings.trial.context)
             if recorded is not None:
                 data.require(recorded.corpus_fingerprint)
             study = self._create(database, settings, data, recorded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -12,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from space.errors import CheckpointError, EinsearchError
+from space.errors import CheckpointError, DataError, RunError
 from trainers import checkpoint
 from trainers.config import TrialConfig
 from trainers.corpus import Corpus, load_corpus
@@ -69,11 +70,9 @@ class AttemptRunner:
     def __init__(self, config: Mapping[str, Any], folder: Path, attempt: int) -> None:
         self._folder = folder / f"attempt-{attempt}"
         settings = TrialConfig.from_dict(config)
-        self._run = TrainingRun(settings, corpus(settings.corpus))
         if attempt == 1:
             shutil.rmtree(folder, ignore_errors=True)
-        else:
-            self._resume(folder, attempt)
+        self._run = _resumed(settings, folder, attempt)
         self._start = (self._run.flops, self._run.seconds)
 
     def advance(self) -> Report:
@@ -103,18 +102,13 @@ class AttemptRunner:
             if older != path:
                 older.unlink(missing_ok=True)
 
-    def _resume(self, folder: Path, attempt: int) -> None:
-        found = [checkpoint.latest(folder / f"attempt-{earlier}") for earlier in range(1, attempt)]
-        whole = [path for path in found if path is not None]
-        if whole:
-            self._run.load_state_dict(checkpoint.load(max(whole, key=lambda path: path.name)))
 
-
-def failure(error: BaseException) -> Report:
-    """The report of an attempt that raised: our own errors are no fault of the trial, except a checkpoint that does not fit."""
-    if isinstance(error, EinsearchError) and not isinstance(error, CheckpointError):
-        return Report("fault", error=str(error))
-    return Report("failed", error="".join(traceback.format_exception_only(error)).strip())
+def failure(error: Exception, last: Report) -> Report:
+    """The report of an attempt that raised after `last`: data that changed and a full disk are no fault of the trial."""
+    if isinstance(error, DataError | RunError):
+        return dataclasses.replace(last, state="fault", error=str(error))
+    reason = "".join(traceback.format_exception_only(error)).strip()
+    return dataclasses.replace(last, state="failed", error=reason)
 
 
 def folder_of(checkpoints: Path, number: int) -> Path:
@@ -126,6 +120,18 @@ def final_checkpoint(folder: Path) -> Path | None:
     """The furthest whole checkpoint of a trial, over all its attempts."""
     found = [path for attempt in folder.glob("attempt-*") if (path := checkpoint.latest(attempt)) is not None]
     return max(found, key=lambda path: path.name, default=None)
+
+
+def _resumed(settings: TrialConfig, folder: Path, attempt: int) -> TrainingRun:
+    """The run at the furthest checkpoint of the earlier attempts that is whole and its own; at its start where none is."""
+    found = [checkpoint.latest(folder / f"attempt-{earlier}") for earlier in range(1, attempt)]
+    whole = [path for path in found if path is not None]
+    for path in sorted(whole, key=lambda path: path.name, reverse=True):
+        run = TrainingRun(settings, corpus(settings.corpus))
+        with contextlib.suppress(CheckpointError):
+            run.load_state_dict(checkpoint.load(path))
+            return run
+    return TrainingRun(settings, corpus(settings.corpus))
 
 
 @lru_cache(maxsize=2)

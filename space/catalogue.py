@@ -75,7 +75,7 @@ PAPER: Mapping[str, Theta] = MappingProxyType(
 )
 """The 23 structures of P1's experiments on language."""
 
-STANDARD = ("monarch", "btt:1/4", "low_rank:1/2", "low_rank:3/4", "kronecker", "tensor_train:1/4", "generic", "btt2")
+STANDARD = ("monarch", "btt:1/4", "low_rank:1/2", "kronecker", "tensor_train:1/4", "generic", "btt2")
 """What a study tries, after dense, before it proposes anything of its own."""
 
 

@@ -28,9 +28,7 @@ def open_attempt(session: Session, trial: Trial, driver: int, now: float) -> Non
     trial.started = now if trial.started is None else trial.started
     trial.updated = now
     session.flush()
-    session.add(
-        Attempt(trial_id=trial.id, attempt=trial.attempts, driver_id=driver, state="running", started=now)
-    )
+    session.add(Attempt(trial_id=trial.id, attempt=trial.attempts, driver_id=driver, state="running", started=now))
     session.flush()
 
 
@@ -43,9 +41,7 @@ def start_from(session: Session, trial: Trial, attempt: Attempt, flops: float, s
     earlier = select(Attempt).where(Attempt.trial_id == trial.id, Attempt.attempt < attempt.attempt)
     previous = session.scalars(earlier.order_by(Attempt.attempt)).all()
     if not previous and (flops, seconds) != (0.0, 0.0):
-        raise ValueError(
-            f"trial {trial.number}: its first attempt starts at zero, not at {flops} FLOPs, {seconds} s"
-        )
+        raise ValueError(f"trial {trial.number}: its first attempt starts at zero, not at {flops} FLOPs, {seconds} s")
     started = [one for one in previous if one.start_flops is not None] or previous[-1:]
     for one in started:
         last = one is started[-1]
@@ -73,9 +69,7 @@ def close(trial: Trial, attempt: Attempt, state: FinalState, error: str | None, 
     trial.finished = trial.updated = attempt.ended = now
 
 
-def preempt(
-    session: Session, trial: Trial, reason: str | None, now: float, limit: int = MAX_ATTEMPTS
-) -> None:
+def preempt(session: Session, trial: Trial, reason: str | None, now: float, limit: int = MAX_ATTEMPTS) -> None:
     """End an attempt and put its trial back in the queue; fail the trial where `limit` attempts have crashed.
 
     `reason` says what went wrong; None is an orderly stop, which does not count as a crash.
@@ -101,9 +95,7 @@ def preempt_orphans(session: Session, study: int, now: float, limit: int = MAX_A
         .order_by(Trial.number)
     ).all()
     for trial, driver in rows:
-        reason = (
-            None if driver.state == "closed" else f"its driver on {driver.host} (process {driver.pid}) died"
-        )
+        reason = None if driver.state == "closed" else f"its driver on {driver.host} (process {driver.pid}) died"
         preempt(session, trial, reason, now, limit)
 
 

@@ -43,9 +43,7 @@ def reading_engine(engine: Engine) -> Engine:
     """A view of a writing engine, over the same connections, whose transactions only read."""
     if engine.dialect.name == "sqlite":
         return engine.execution_options(**{READING: True})
-    return engine.execution_options(
-        **{READING: True}, isolation_level="REPEATABLE READ", postgresql_readonly=True
-    )
+    return engine.execution_options(**{READING: True}, isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def connect_sqlite(path: Path, mode: str, timeout: float) -> sqlite3.Connection:

@@ -22,9 +22,7 @@ def save_fit(database: Database, study_id: int, kind: str, settings: Mapping[str
     with database.session() as session:
         database.lock(session, study_id)
         digest, now = _digest(settings), database.now(session)
-        fit = session.scalar(_fit(study_id, kind, digest)) or Fit(
-            study_id=study_id, kind=kind, settings_hash=digest
-        )
+        fit = session.scalar(_fit(study_id, kind, digest)) or Fit(study_id=study_id, kind=kind, settings_hash=digest)
         fit.payload, fit.created = payload, now
         session.add(fit)
 

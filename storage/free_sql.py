@@ -41,9 +41,7 @@ _STEPS_BETWEEN_LOOKS = 10_000
 Answer = tuple[list[str], list[Any]]
 
 
-def sql(
-    database: Database, text: str, *, seconds: float = SECONDS, most_rows: int = MOST_ROWS
-) -> pd.DataFrame:
+def sql(database: Database, text: str, *, seconds: float = SECONDS, most_rows: int = MOST_ROWS) -> pd.DataFrame:
     """The rows of one reading statement, under the names that it gives its columns.
 
     >>> sql(database, "SELECT structure, min(loss) FROM einsearch_trial_view GROUP BY 1")    # doctest: +SKIP
@@ -60,9 +58,7 @@ def sql(
     import pandas as pd
 
     if not _OPENING.match(text):
-        raise UserError(
-            f"{_short(text)}: only reading is allowed here; write one SELECT (views: {', '.join(VIEWS)})"
-        )
+        raise UserError(f"{_short(text)}: only reading is allowed here; write one SELECT (views: {', '.join(VIEWS)})")
     with translated(database.url_shown):
         path = database.location.path
         if path is None:
@@ -78,9 +74,7 @@ def _sqlite(path: Path, text: str, seconds: float, most_rows: int) -> Answer:
     with closing(connect_sqlite(path, "ro", seconds)) as connection:
         connection.execute("PRAGMA query_only = ON")
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
-        connection.set_authorizer(
-            lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
-        )
+        connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY)
         deadline = time.monotonic() + seconds
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
         try:

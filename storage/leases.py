@@ -89,9 +89,7 @@ class Leases:
         """End a lease in good order. Trials it still runs go back to the queue, and count as no crash."""
         with self.database.session() as session:
             self.database.lock(session, self.study_id)
-            session.execute(
-                update(Driver).where(Driver.id == driver, Driver.state == "alive").values(state="closed")
-            )
+            session.execute(update(Driver).where(Driver.id == driver, Driver.state == "alive").values(state="closed"))
             preempt_orphans(session, self.study_id, self.database.now(session), self.max_attempts)
 
     def reap(self, lease_seconds: float = LEASE_SECONDS) -> list[int]:
@@ -103,9 +101,7 @@ class Leases:
         with self.database.session() as session:
             self.database.lock(session, self.study_id)
             now = self.database.now(session)
-            dead = [
-                d for d in self._alive(session) if now - d.heartbeat > lease_seconds or _info(d).is_gone()
-            ]
+            dead = [d for d in self._alive(session) if now - d.heartbeat > lease_seconds or _info(d).is_gone()]
             for driver in dead:
                 driver.state = "dead"
             session.flush()

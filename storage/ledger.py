@@ -212,11 +212,7 @@ class Ledger(Leases):
         with self._locked() as session:
             for trial_id, value in values.items():
                 kept = value if math.isfinite(value) else None
-                session.execute(
-                    update(Trial)
-                    .where(Trial.id == trial_id, Trial.study_id == self.study_id)
-                    .values(value=kept)
-                )
+                session.execute(update(Trial).where(Trial.id == trial_id, Trial.study_id == self.study_id).values(value=kept))
 
     @contextmanager
     def _locked(self) -> Iterator[Session]:
@@ -227,9 +223,7 @@ class Ledger(Leases):
     def _check_alive(self, session: Session, driver: int) -> None:
         state = session.scalar(select(Driver.state).where(Driver.id == driver))
         if state != "alive":
-            raise FencedError(
-                f"driver {driver} is {state or 'unknown'}: its lease is over; join the study again"
-            )
+            raise FencedError(f"driver {driver} is {state or 'unknown'}: its lease is over; join the study again")
 
     def _queued(self, session: Session) -> Trial | None:
         rows = select(Trial).where(Trial.study_id == self.study_id, Trial.state == "queued")
@@ -275,8 +269,6 @@ def _check_end(state: str, loss: float | None, flops: float, error: str | None) 
     if state not in FINAL_STATES:
         raise ValueError(f"a trial cannot end as {state!r}; allowed: {', '.join(FINAL_STATES)}")
     if state in ("completed", "truncated") and (loss is None or not flops > 0):
-        raise ValueError(
-            f"a {state} trial needs a finite loss and compute > 0; given {loss} at {flops} FLOPs"
-        )
+        raise ValueError(f"a {state} trial needs a finite loss and compute > 0; given {loss} at {flops} FLOPs")
     if state == "failed" and not error:
         raise ValueError("a failed trial needs an error that says why")

@@ -137,10 +137,7 @@ def trials_frame(database: Database, study: str) -> pd.DataFrame:
 
 def points_frame(database: Database, study: str) -> pd.DataFrame:
     """Its evaluations by trial and step: `POINT_COLUMNS`. Raises StudyError where there is no such study."""
-    point = (
-        getattr(PointRow, name)
-        for name in ("step", "tokens", "flops", "loss", "train_loss", "seconds", "warmup")
-    )
+    point = (getattr(PointRow, name) for name in ("step", "tokens", "flops", "loss", "train_loss", "seconds", "warmup"))
     wanted = (
         choose(Trial.number, StructureRow.name, StructureRow.key, Trial.rung, Trial.width, *point)
         .join(Trial, Trial.id == PointRow.trial_id)
@@ -221,9 +218,7 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
         Trial.rung: filters.rung,
     }
     ranges = {StructureRow.omega: filters.omega, StructureRow.psi: filters.psi, StructureRow.nu: filters.nu}
-    found: list[ColumnElement[bool]] = [
-        column == given for column, given in equal.items() if given is not None
-    ]
+    found: list[ColumnElement[bool]] = [column == given for column, given in equal.items() if given is not None]
     for column, bounds in ranges.items():
         if bounds is not None:
             found.append(column.between(bounds[0] - _SLACK, bounds[1] + _SLACK))

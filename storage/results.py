@@ -52,7 +52,7 @@ def runs(database: Database, study: StudyRecord, kind: str | None = None) -> lis
 
 
 def values(database: Database, study: StudyRecord) -> dict[int, float] | None:
-    """Log compute multiplier of each finished trial at the compute it spent, by number; None before the baseline is complete."""
+    """Log compute multiplier of each finished trial at its own compute, by number; None before the baseline is complete."""
     with database.reading() as session:
         baseline = select(Trial.state).where(Trial.study_id == study.id, Trial.kind == "baseline")
         if not all(state in FINAL_STATES for state in session.scalars(baseline)):

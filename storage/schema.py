@@ -141,17 +141,11 @@ class Trial(Base):
         UniqueConstraint("study_id", "number"),
         UniqueConstraint("study_id", "optuna_number"),
         CheckConstraint("kind IN ('baseline', 'known', 'proposal', 'random')", name="kind"),
-        CheckConstraint(
-            "state IN ('queued', 'running', 'completed', 'truncated', 'diverged', 'failed')", name="state"
-        ),
+        CheckConstraint("state IN ('queued', 'running', 'completed', 'truncated', 'diverged', 'failed')", name="state"),
         CheckConstraint("state <> 'queued' OR driver_id IS NULL", name="queued_is_free"),
-        CheckConstraint(
-            "state <> 'running' OR (driver_id IS NOT NULL AND attempts >= 1)", name="running_is_held"
-        ),
+        CheckConstraint("state <> 'running' OR (driver_id IS NOT NULL AND attempts >= 1)", name="running_is_held"),
         CheckConstraint("(state IN ('queued', 'running')) = (finished IS NULL)", name="finished_has_an_end"),
-        CheckConstraint(
-            "state NOT IN ('completed', 'truncated') OR (loss IS NOT NULL AND flops > 0)", name="measured"
-        ),
+        CheckConstraint("state NOT IN ('completed', 'truncated') OR (loss IS NOT NULL AND flops > 0)", name="measured"),
         CheckConstraint("state <> 'failed' OR error IS NOT NULL", name="failed_has_a_reason"),
         CheckConstraint(
             "(structure_id IS NULL) = (rung IS NULL) AND (structure_id IS NULL) = (width IS NULL)"
@@ -164,8 +158,7 @@ class Trial(Base):
         ),
         CheckConstraint("NOT told OR finished IS NOT NULL", name="told_when_finished"),
         CheckConstraint(
-            "number >= 0 AND attempts >= 0 AND tokens >= 0 AND steps >= 0 AND rung >= 0 AND width >= 1"
-            " AND optuna_number >= 0",
+            "number >= 0 AND attempts >= 0 AND tokens >= 0 AND steps >= 0 AND rung >= 0 AND width >= 1 AND optuna_number >= 0",
             name="counts",
         ),
         amount("flops"),
@@ -212,9 +205,7 @@ class Attempt(Base):
 
     __tablename__ = PREFIX + "attempts"
     __table_args__ = (
-        CheckConstraint(
-            "state IN ('running', 'completed', 'truncated', 'diverged', 'failed', 'preempted')", name="state"
-        ),
+        CheckConstraint("state IN ('running', 'completed', 'truncated', 'diverged', 'failed', 'preempted')", name="state"),
         CheckConstraint("(state = 'running') = (ended IS NULL)", name="running_has_no_end"),
         CheckConstraint("attempt >= 1", name="attempt"),
         amount("start_flops"),
@@ -248,9 +239,7 @@ class PointRow(Base):
 
     __tablename__ = PREFIX + "points"
     __table_args__ = (
-        ForeignKeyConstraint(
-            ["trial_id", "attempt"], [Attempt.trial_id, Attempt.attempt], name="fk_einsearch_points_attempt"
-        ),
+        ForeignKeyConstraint(["trial_id", "attempt"], [Attempt.trial_id, Attempt.attempt], name="fk_einsearch_points_attempt"),
         CheckConstraint("step >= 0 AND tokens >= 0", name="counts"),
         amount("flops"),
         amount("seconds"),

@@ -163,8 +163,7 @@ def _check(name: str, trials: int, planned: int) -> None:
         raise StudyError(f"study {name!r}: a budget of {trials} trials was given; give at least 1")
     if trials < planned:
         raise StudyError(
-            f"study {name!r}: a budget of {trials} trials was given, and its plan alone has {planned};"
-            f" give at least {planned}"
+            f"study {name!r}: a budget of {trials} trials was given, and its plan alone has {planned}; give at least {planned}"
         )
 
 
@@ -172,9 +171,7 @@ def _check_numbers(name: str, seed: int, target_compute: float) -> None:
     if not 0 <= seed < _SEEDS:
         raise StudyError(f"study {name!r}: the seed is {seed}; give a whole number from 0 to {_SEEDS - 1}")
     if not 0 < target_compute < math.inf:
-        raise StudyError(
-            f"study {name!r}: the target compute is {target_compute} FLOPs; give a number above 0"
-        )
+        raise StudyError(f"study {name!r}: the target compute is {target_compute} FLOPs; give a number above 0")
 
 
 def _check_same(study: Study, given: Mapping[str, Any], trials: int) -> None:
@@ -191,9 +188,7 @@ def _check_same(study: Study, given: Mapping[str, Any], trials: int) -> None:
             " give the recorded ones, or another name"
         )
     if trials < study.budget:
-        raise StudyError(
-            f"study {study.name!r} has a budget of {study.budget} trials, {trials} given; it can only grow"
-        )
+        raise StudyError(f"study {study.name!r} has a budget of {study.budget} trials, {trials} given; it can only grow")
 
 
 def _differences(given: Any, recorded: Any, key: str = "") -> Iterator[str]:
@@ -219,9 +214,7 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise StudyError(
-                f"setting {key!r} is {value!r}, which is not JSON ({error}); give numbers and text"
-            ) from None
+            raise StudyError(f"setting {key!r} is {value!r}, which is not JSON ({error}); give numbers and text") from None
     plain: dict[str, Any] = json.loads(json.dumps(dict(settings)))
     return plain
 

@@ -35,9 +35,7 @@ def prepare(engine: Engine, location: Location, create: bool, timeout: float) ->
     with reading_engine(engine).connect() as connection:
         tables = set(inspect(connection).get_table_names())
         if create and location.path and not _may_hold_ours(tables):
-            raise DatabaseError(
-                f"{location.path} is a database of something else; give another path for the study"
-            )
+            raise DatabaseError(f"{location.path} is a database of something else; give another path for the study")
         revision = revision_of(connection)
     if create and (revision is None or revision < REVISION):
         if location.path:
@@ -67,9 +65,7 @@ def mismatch(revision: str | None) -> str | None:
     if revision > REVISION:
         return f"is of a newer einsearch (schema {revision}, this one knows {REVISION}); upgrade einsearch"
     if revision < REVISION:
-        return (
-            f"has the older schema {revision} (this one needs {REVISION}); upgrade it with `einsearch resume`"
-        )
+        return f"has the older schema {revision} (this one needs {REVISION}); upgrade it with `einsearch resume`"
     return None
 
 

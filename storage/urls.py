@@ -48,13 +48,9 @@ def locate(text: str) -> Location:
 
 def _file(url: URL, label: str) -> Path:
     if url.query or (url.database or "").startswith("file:"):
-        raise DatabaseError(
-            f"{label}: a SQLite URL takes a path and no options; write sqlite:///path/to/file.db"
-        )
+        raise DatabaseError(f"{label}: a SQLite URL takes a path and no options; write sqlite:///path/to/file.db")
     if not url.database or url.database == ":memory:":
-        raise DatabaseError(
-            f"{label}: a study needs a file that outlives the process; write sqlite:///path/to/file.db"
-        )
+        raise DatabaseError(f"{label}: a study needs a file that outlives the process; write sqlite:///path/to/file.db")
     return Path(url.database).absolute()
 
 

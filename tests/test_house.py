@@ -108,7 +108,11 @@ def test_the_project_speaks_of_itself_alone() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for file in filter(None, listed.split("\0")):
         path = ROOT / file
-        if path.suffix in {".py", ".md", ".toml", ".txt", ".html", ".css", ".js", ""} and path.is_file() and path != Path(__file__):
+        if (
+            path.suffix in {".py", ".md", ".toml", ".txt", ".html", ".css", ".js", ""}
+            and path.is_file()
+            and path != Path(__file__)
+        ):
             text = path.read_text(errors="ignore")
             assert "/" + "work/" not in text, path
             assert "/" + "root/" not in text, path

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from einsearch import options
 from einsearch.output import emit_pairs
+
+if TYPE_CHECKING:
+    from space.realization import Realization
+    from space.structure import Structure
 
 
 @click.command("describe")
@@ -19,30 +25,49 @@ def command(structure: str, d_in: int, d_out: int | None, format_: str) -> None:
     STRUCTURE is a name (dense, monarch, kronecker, generic, low_rank:1/2, btt:1/4, tensor_train:1/4, ...) or its seven
     exponents, "(alpha|beta|gamma|delta|epsilon|phi|rho)".
     """
+    from space.edges import EDGES
     from space.structure import Structure
 
     parsed = Structure.parse(structure)
     real = parsed.realize(d_in, d_in if d_out is None else d_out)
-    emit_pairs(
-        {
-            "name": parsed.name,
-            "key": parsed.key,
-            "theta": [float(t) for t in parsed.theta] if format_ == "json" else parsed.key,
-            "omega": float(parsed.omega),
-            "psi": float(parsed.psi),
-            "nu": float(parsed.nu),
-            "factors": parsed.factors,
-            "d_in": real.d_in,
-            "d_out": real.d_out,
-            "padded_in": real.padded_in,
-            "padded_out": real.padded_out,
-            "sizes": dict(real.sizes),
-            "order": real.order,
-            "macs": real.macs,
-            "params": real.params,
-            "rank": real.rank,
-            "macs_over_dense": real.macs / (real.d_in * real.d_out),
-            "realised": {"omega": real.omega, "psi": real.psi, "nu": real.nu},
-        },
-        format_,
-    )
+    theta = [float(t) for t in parsed.theta]
+    facts = {
+        "name": parsed.name,
+        "key": parsed.key,
+        "theta": theta if format_ == "json" else dict(zip(EDGES, theta, strict=True)),
+        "omega": float(parsed.omega),
+        "psi": float(parsed.psi),
+        "nu": float(parsed.nu),
+        "factors": parsed.factors,
+        "d_in": real.d_in,
+        "d_out": real.d_out,
+        "padded_in": real.padded_in,
+        "padded_out": real.padded_out,
+        "sizes": dict(real.sizes),
+        "order": real.order,
+        "macs": real.macs,
+        "params": real.params,
+        "rank": real.rank,
+        "macs_over_dense": real.macs / (real.d_in * real.d_out),
+        "realised": {"omega": real.omega, "psi": real.psi, "nu": real.nu},
+    }
+    emit_pairs(facts, format_, lines(parsed, real))
+
+
+def lines(structure: Structure, real: Realization) -> dict[str, str]:
+    """The same for people."""
+    dense = real.d_in * real.d_out
+    padded = (real.padded_in, real.padded_out) != (real.d_in, real.d_out)
+    padding = f", padded to {real.padded_in:,} to {real.padded_out:,}" if padded else ""
+    order = "" if structure.is_dense else f", factor {real.order} first"
+    return {
+        "structure": structure.name,
+        "theta": "one factor" if structure.is_dense else structure.key,
+        "taxonomy": f"omega {structure.omega}, psi {structure.psi}, nu {structure.nu}",
+        "": f"omega {real.omega:.3g}, psi {real.psi:.3g}, nu {real.nu:.3g} as realised at these widths",
+        "layer": f"{real.d_in:,} to {real.d_out:,}{padding}",
+        "sizes": ", ".join(f"{edge} {size}" for edge, size in real.sizes.items()),
+        "macs": f"{real.macs:,} per token, {real.macs / dense:.3g} of dense{order}",
+        "params": f"{real.params:,}, {real.params / dense:.3g} of dense",
+        "rank": f"{real.rank:,} of {min(real.d_in, real.d_out):,}",
+    }

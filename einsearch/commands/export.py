@@ -11,11 +11,10 @@ from einsearch import options
 
 @click.command("export")
 @options.study
-@options.database
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default="einsearch-winner",
     show_default=True,
     metavar="FOLDER",
@@ -23,9 +22,11 @@ from einsearch import options
 )
 @click.option("--structure", help="Export this structure instead of the leader.")
 def command(study: str, db: str, output: Path, structure: str | None) -> None:
-    """Write the best structure of STUDY as a PyTorch module: winner.py, winner.json and the weights of its best trial.
+    """Write the best structure of STUDY as a PyTorch module.
 
-    winner.py defines Winner(d_in, d_out, bias=False), a drop-in for torch.nn.Linear.
+    winner.py defines Winner(d_in, d_out, bias=False), a drop-in for torch.nn.Linear; winner.json says where it comes from;
+    winner.pt holds the weights of its best trial, where its checkpoint is on this machine. STUDY can be left out where the
+    database holds one study.
     """
     from einsearch.winner import export
     from search.study import Study

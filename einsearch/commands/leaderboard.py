@@ -6,20 +6,19 @@ import click
 
 from einsearch import options
 from einsearch.output import emit_frame
-
-COLUMNS = ("structure", "multiplier", "loss", "omega", "psi", "nu", "trials", "flops", "seconds", "verdict")
+from einsearch.standings import COLUMNS, fitted_to_line, standings
 
 
 @click.command("leaderboard")
 @options.study
-@options.database
 @options.formats()
 def command(study: str, db: str, format_: str) -> None:
     """The structures of STUDY, best first.
 
     Ordered by the lower end of the 90 % interval of the compute multiplier: how many times its compute a dense model
-    needs to reach the same loss, at the study's target compute.
+    needs to reach the same loss, at the study's target compute. STUDY can be left out where the database holds one study.
     """
     from search.study import Study
 
-    emit_frame(Study(study, db=db).leaderboard(), format_, COLUMNS)
+    board = standings(Study(study, db=db))
+    emit_frame(fitted_to_line(board) if format_ == "table" else board, format_, COLUMNS)

@@ -11,18 +11,13 @@ from einsearch import options
 
 @click.command("report")
 @options.study
-@options.database
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default="einsearch-report.html",
-    show_default=True,
-    metavar="FILE",
-    help="Where to write.",
-)
+@options.output_file("einsearch-report.html")
 def command(study: str, db: str, output: Path) -> None:
-    """Write STUDY's report: one HTML file that opens offline, with the answer, the leaderboard, the laws and the plots."""
+    """Write the report of STUDY as one HTML file.
+
+    It opens offline, and holds the answer, the leaderboard, the laws and the plots. STUDY can be left out where the database
+    holds one study.
+    """
     from einsearch.report import write
     from search.study import Study
 

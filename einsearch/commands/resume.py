@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,15 +25,13 @@ class Budget(click.ParamType[tuple[bool, int]]):
 
 @click.command("resume")
 @options.study
-@options.database
-@click.option("--trials", type=Budget(), help="A larger budget.")
+@click.option("--trials", type=Budget(), help="A larger budget: 60 trials in all, or +20 for as many more.")
 @options.running
-def command(
-    study: str, db: str, trials: tuple[bool, int] | None, concurrency: int | None, report_: str | None, quiet: bool
-) -> None:
-    """Go on with STUDY as it was recorded: after a crash, a stop, or with a larger budget.
+def command(study: str, db: str, trials: tuple[bool, int] | None, concurrency: int | None, report_: Path, quiet: bool) -> None:
+    """Go on with STUDY after a stop, or with a larger budget.
 
-    Nothing that finished is trained again; what was cut off goes on from its last checkpoint.
+    Nothing that finished is trained again; what was cut off goes on from its last checkpoint. STUDY can be left out where
+    the database holds one study.
     """
     from einsearch.run import run
     from search.study import Study

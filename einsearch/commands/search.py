@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,35 +16,39 @@ class Pair(click.ParamType[tuple[Any, Any]]):
 
     name = "A:B"
 
-    def __init__(self, first: type, second: type) -> None:
-        self._types = (first, second)
+    def __init__(self, first: Callable[[str], Any], second: Callable[[str], Any], example: str) -> None:
+        self._kinds, self._example = (first, second), example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, Any]:
         """The two numbers that the text holds."""
         parts = str(value).split(":")
         try:
-            first, second = (kind(part) for kind, part in zip(self._types, parts, strict=True))
+            first, second = (kind(part) for kind, part in zip(self._kinds, parts, strict=True))
         except ValueError:
-            self.fail(f"{value!r} is not two numbers with a colon between them", param, ctx)
+            self.fail(f"{value!r} is not two numbers with a colon between them, such as {self._example}", param, ctx)
         return first, second
 
 
 @click.command("search")
 @click.argument("study", default="laptop")
 @options.database
-@click.option("--trials", type=int, metavar="N", help="Trials in all, baseline and known structures included.")
+@click.option(
+    "--trials", type=click.IntRange(min=1), metavar="N", help="Trials in all, baseline and known structures included."
+)
 @click.option(
     "--rung",
     "rungs",
-    type=Pair(float, int),
+    type=Pair(float, int, "1e11:24"),
     multiple=True,
     metavar="FLOPS:WIDTH",
     help="A level of compute and the width of its dense model; repeat, ascending.",
 )
-@click.option("--baseline", type=Pair(int, int), multiple=True, metavar="RUNG:WIDTH", help="A dense trial; repeat.")
+@click.option("--baseline", type=Pair(int, int, "0:16"), multiple=True, metavar="RUNG:WIDTH", help="A dense trial; repeat.")
 @click.option("--known", multiple=True, metavar="STRUCTURE", help="A structure to try before proposing; repeat.")
 @click.option("--known-rung", type=int, metavar="R", help="The rung the known structures are tried at.")
-@click.option("--target-compute", type=float, metavar="FLOPS", help="Compute to compare at; default the highest rung's.")
+@click.option(
+    "--target-compute", type=options.Flops(), metavar="FLOPS", help="Compute to compare at; default the highest rung's."
+)
 @click.option("--explore", type=float, metavar="SHARE", help="Share of proposals drawn at random.")
 @click.option("--seed", type=int, help="Of proposals, weights and batches.")
 @click.option("--corpus", help="'python', a text file, or a folder.")
@@ -56,13 +62,13 @@ def command(
     corpus: str | None,
     changes: tuple[tuple[str, Any], ...],
     concurrency: int | None,
-    report_: str | None,
+    report_: Path,
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Search for the best structure: start STUDY, or go on with it if it exists.
+    """Search for the best structure: start STUDY, or go on with it.
 
-    Without options, a study that takes a few minutes on two cores. It trains dense baselines, then known structures,
+    STUDY is its name, by default laptop. Without options, a study that takes a few minutes on two cores. It trains dense baselines, then known structures,
     then proposes its own; it ends with the leaderboard, the fitted laws and an HTML report.
     """
     from einsearch.run import run
@@ -75,6 +81,8 @@ def command(
         given["known_rung"] = given["known_rung"] or 0
     chosen = {key: value for key, value in given.items() if value not in (None, ())}
     moved = dict(changes) | ({"corpus": corpus} if corpus else {})
+    if "corpus" in moved:
+        moved["corpus"] = options.corpus_place(str(moved["corpus"]))
     settings = with_trial(StudySettings(**chosen), moved) if chosen or moved else None
     run(
         Study(study, db=db, trials=trials, settings=settings),

@@ -2,38 +2,73 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import click
 
 from einsearch import options
 from einsearch.output import emit_pairs
 
+if TYPE_CHECKING:
+    from storage.status import StudyStatus
+
 
 @click.command("status")
 @options.study
-@options.database
 @options.formats()
 def command(study: str, db: str, format_: str) -> None:
-    """How STUDY stands: trials by state, compute spent, the best so far."""
-    import math
+    """How STUDY stands: trials by state, compute spent, the best.
 
+    STUDY can be left out where the database holds one study.
+    """
     from storage.database import Database
     from storage.status import status
 
     with Database.open(db) as database:
         now = status(database, study)
+        place = str(database.location.path or now.url_shown)
     best = now.best
-    emit_pairs(
-        {
-            "study": now.study,
-            "trials": dict(now.states),
-            "done": now.done,
-            "budget": now.budget,
-            "flops": now.flops,
-            "seconds": now.seconds,
-            "best": best.structure if best else None,
-            "best_multiplier": math.exp(best.value) if best and best.value is not None else None,
-            "drivers": now.drivers_alive,
-            "database": now.url_shown,
-        },
-        format_,
-    )
+    facts = {
+        "study": now.study,
+        "trials": dict(now.states),
+        "done": now.done,
+        "budget": now.budget,
+        "flops": now.flops,
+        "seconds": now.seconds,
+        "best": best.structure if best else None,
+        "best_multiplier": math.exp(best.value) if best and best.value is not None else None,
+        "best_loss": best.loss if best else None,
+        "drivers": now.drivers_alive,
+        "database": now.url_shown,
+    }
+    emit_pairs(facts, format_, lines(now, place))
+
+
+def lines(now: StudyStatus, place: str) -> dict[str, str]:
+    """The same for people."""
+    from dashboards.numbers import flops_text, seconds_text
+
+    states = ", ".join(f"{count} {state}" for state, count in now.states.items() if count)
+    return {
+        "study": now.study,
+        "trials": f"{now.done} of {now.budget} done ({states or 'none begun'})",
+        "spent": f"{flops_text(now.flops)} FLOPs, {seconds_text(now.seconds)} of training",
+        "best": _best(now),
+        "drivers": _drivers(now),
+        "database": place,
+    }
+
+
+def _drivers(now: StudyStatus) -> str:
+    if now.drivers_alive:
+        return f"{now.drivers_alive} at work"
+    return "none" if now.done >= now.budget else f"none; go on with `einsearch resume {now.study}`"
+
+
+def _best(now: StudyStatus) -> str:
+    best = now.best
+    if best is None:
+        return "nothing finished yet"
+    multiplier = "" if best.value is None else f", compute multiplier {math.exp(best.value):.2f}"
+    return f"{best.structure}, trial {best.number}: loss {best.loss:.4f} nats{multiplier}"

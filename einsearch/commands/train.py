@@ -13,12 +13,17 @@ from einsearch import options
 
 @click.command("train")
 @click.argument("structure")
-@click.option("--flops", type=float, default=1e11, show_default=True, help="Training FLOPs to spend.")
+@click.option("--flops", type=options.Flops(), default=1e11, show_default=True, help="Training FLOPs to spend.")
 @click.option("--width", type=int, help="Width of the model; default the one that costs what dense at 48 costs.")
 @click.option("--corpus", default="python", show_default=True, help="'python', a text file, or a folder.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the weights and the batches.")
 @options.settings
-@click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="Save here; resume from it if it exists.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Save here; resume from it if it exists.",
+)
 @options.formats()
 def command(
     structure: str,
@@ -30,41 +35,51 @@ def command(
     checkpoint: Path | None,
     format_: str,
 ) -> None:
-    """Train one GPT-2 whose linear layers are STRUCTURE, and print its evaluations.
+    """Train one model whose linear layers are STRUCTURE.
+
+    Prints its evaluations on stdout, and what it is on stderr. STRUCTURE as in `einsearch describe`.
 
     No database is involved. With --format json each evaluation is a line of its own, as soon as it is there.
     """
+    from dataclasses import fields
+
     from search.plan import width_at
     from search.settings import Rung, StudySettings, with_trial
     from space.structure import Structure
     from trainers import checkpoint as checkpoints
     from trainers.config import TrialConfig
     from trainers.corpus import load_corpus
+    from trainers.points import Point
     from trainers.run import TrainingRun
 
     parsed = Structure.parse(structure)
-    data = load_corpus(corpus)
+    place = options.corpus_place(str(dict(changes).get("corpus", corpus)))
+    data = load_corpus(place)
     settings = with_trial(StudySettings(rungs=(Rung(flops=flops, width=48),), baseline=((0, 48),), known_rung=0), dict(changes))
     chosen = width_at(settings, parsed, 0, data.vocab_size) if width is None else width
     row = settings.trial.to_dict() | {
         "structure": parsed.key,
         "width": chosen,
         "budget_flops": flops,
-        "corpus": corpus,
+        "corpus": place,
         "seed": seed,
     }
     run = TrainingRun(TrialConfig.from_dict(row), data)
     if checkpoint is not None and checkpoint.exists():
         run.load_state_dict(checkpoints.load(checkpoint))
+    elif checkpoint is not None:
+        checkpoints.save(checkpoint, run.state_dict())  # where it cannot be written shows before anything is spent
     _announce(run, parsed.name, data.unigram_entropy)
+    if format_ == "csv":
+        click.echo(",".join(field.name for field in fields(Point)))
     for earlier in run.points:
         _print(earlier, format_)
     while not run.done:
         point = run.advance()
-        if checkpoint is not None:
-            checkpoints.save(checkpoint, run.state_dict())
         if point is not None:
             _print(point, format_)
+        if checkpoint is not None:
+            checkpoints.save(checkpoint, run.state_dict())
     if run.diverged:
         from space.errors import TrialError
 

@@ -52,9 +52,7 @@ class RunEffect:
         return self.sigma * np.sqrt(self.dof / rng.chisquare(self.dof, draws))
 
 
-def noise(
-    effect: RunEffect, runs: int, structures: int, tau: float, draws: int, rng: np.random.Generator
-) -> Noise:
+def noise(effect: RunEffect, runs: int, structures: int, tau: float, draws: int, rng: np.random.Generator) -> Noise:
     """Perturbations of `draws` replicates of a study with that many runs and structures."""
     sigma = effect.draw(draws, rng)
     return Noise(

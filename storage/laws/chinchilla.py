@@ -54,9 +54,7 @@ class LossSurface:
         params = self.best_params(self.high)
         reducible = float(self.predict(params, self.high / FLOPS_PER_MAC / params)) - self.floor
         exponent = self.alpha * self.beta / (self.alpha + self.beta)
-        return PowerLaw(
-            self.floor, float(np.log(reducible) + exponent * np.log(self.high)), exponent, self.low, self.high
-        )
+        return PowerLaw(self.floor, float(np.log(reducible) + exponent * np.log(self.high)), exponent, self.low, self.high)
 
     def to_dict(self) -> dict[str, Any]:
         """Fields as JSON values."""

@@ -89,9 +89,7 @@ def _observations(keys: list[str], fronts: list[Frontier]) -> Observations:
 def _means(front: Frontier) -> list[tuple[float, float]]:
     """Mean (x, log loss) of the used points of each run that has any."""
     members = [front.used & (front.run == number) for number in np.unique(front.run)]
-    return [
-        (float(front.x[mask].mean()), float(front.log_loss[mask].mean())) for mask in members if mask.any()
-    ]
+    return [(float(front.x[mask].mean()), float(front.log_loss[mask].mean())) for mask in members if mask.any()]
 
 
 def _pooling(data: Observations, base: Fits) -> tuple[float, float, bootstrap.RunEffect]:
@@ -103,9 +101,7 @@ def _pooling(data: Observations, base: Fits) -> tuple[float, float, bootstrap.Ru
     here, exponent = np.array([base.l_inf[0] / data.lowest]), float(base.pooled_exponent[0])
     still = Noise.none(data.x.size, data.pooled.size, bootstrap.SIGMA_PRIOR)
     counted = data.pooled[data.structure]
-    common, own = (
-        float(np.sum(solve(data, still, tau, here).residual[0, counted] ** 2)) for tau in (0.0, 1e3)
-    )
+    common, own = (float(np.sum(solve(data, still, tau, here).residual[0, counted] ** 2)) for tau in (0.0, 1e3))
     information = _exponent_information(data, float(base.l_inf[0]))
     extra = int(np.sum(information > 0)) - 1
     dof = int(counted.sum() - data.pooled.sum()) - 2
@@ -152,12 +148,8 @@ def _assemble(
     for number, (key, runs) in enumerate(groups.items()):
         law = _law(final, number, fronts[number])
         verdict = _verdict(len(_means(fronts[number])), p_value, identified)
-        entries[key] = StructureLaw(
-            key, law, verdict, len(runs), _reports(runs, fronts[number]), fronts[number].edge
-        )
-    l_inf, exponent = (
-        bootstrap.interval(values, 0.9) for values in (replicates.l_inf, replicates.pooled_exponent)
-    )
+        entries[key] = StructureLaw(key, law, verdict, len(runs), _reports(runs, fronts[number]), fronts[number].edge)
+    l_inf, exponent = (bootstrap.interval(values, 0.9) for values in (replicates.l_inf, replicates.pooled_exponent))
     return LawSet(
         axis=axis,
         laws=entries,
@@ -175,9 +167,7 @@ def _assemble(
 
 def _verdict(runs: int, pooling_p: float, identified: bool) -> str:
     """Plain words on what the data of one structure settle."""
-    exponent = (
-        "single run" if runs == 1 else "own exponent" if pooling_p <= POOLING_LEVEL else "exponent pooled"
-    )
+    exponent = "single run" if runs == 1 else "own exponent" if pooling_p <= POOLING_LEVEL else "exponent pooled"
     return exponent if identified else f"{exponent}, L_inf not identified"
 
 

@@ -56,9 +56,7 @@ def hold_out(runs: Sequence[Run], *, draws: int = 200, seed: int = 0) -> HoldOut
     fits = laws(kept, draws=draws, seed=seed)
     low, high = fits.band(DENSE, np.array([largest]))
     observed, baseline = (_lowest(group) for group in (dense, known))
-    return HoldOut(
-        largest, observed, float(fits.dense.predict(largest)), float(low[0]), float(high[0]), baseline
-    )
+    return HoldOut(largest, observed, float(fits.dense.predict(largest)), float(low[0]), float(high[0]), baseline)
 
 
 def _lowest(runs: Sequence[Run]) -> float:

@@ -127,7 +127,5 @@ def _edge(runs: Sequence[Run], axis: Axis) -> Literal["largest size", "smallest 
     if len(sizes) < 2:
         return None
     shared = sorted(float(x[-1]) for _, x, _ in curves)[-2]
-    best, _, _ = min(
-        (curve for curve in curves if curve[1][-1] >= shared), key=lambda c: np.interp(shared, *c[1:])
-    )
+    best, _, _ = min((curve for curve in curves if curve[1][-1] >= shared), key=lambda c: np.interp(shared, *c[1:]))
     return "largest size" if best == max(sizes) else "smallest size" if best == min(sizes) else None

@@ -120,9 +120,7 @@ class LawSet:
 
 
 def _structure_dict(entry: StructureLaw) -> dict[str, Any]:
-    points = [
-        {"run_id": report.run_id, "used": report.used, "left_out": report.left_out} for report in entry.points
-    ]
+    points = [{"run_id": report.run_id, "used": report.used, "left_out": report.left_out} for report in entry.points]
     return {
         "law": entry.law.to_dict(),
         "verdict": entry.verdict,

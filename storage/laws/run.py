@@ -54,17 +54,13 @@ class Run:
             object.__setattr__(self, name, np.array(getattr(self, name), dtype=np.float64).reshape(-1))
         if not self.compute.size == self.loss.size == self.seconds.size:
             sizes = f"{self.compute.size}, {self.loss.size} and {self.seconds.size}"
-            raise ValueError(
-                f"run {self.run_id}: compute, loss, seconds have {sizes} values; give one of each per point"
-            )
+            raise ValueError(f"run {self.run_id}: compute, loss, seconds have {sizes} values; give one of each per point")
         for name in ("compute", "seconds"):
             values = getattr(self, name)
             if not np.all(np.isfinite(values) & (values > 0)):
                 raise ValueError(f"run {self.run_id}: {name} must be finite and above 0, and is {values}")
         if np.any(np.diff(self.compute) <= 0):
-            raise ValueError(
-                f"run {self.run_id}: compute must increase from point to point, and is {self.compute}"
-            )
+            raise ValueError(f"run {self.run_id}: compute must increase from point to point, and is {self.compute}")
 
     @property
     def usable(self) -> bool:

@@ -75,9 +75,7 @@ def leaderboard(
     return rank(runs, compute, seconds, target_compute, level)
 
 
-def rank(
-    runs: Sequence[Run], compute: LawSet, seconds: LawSet, target_compute: float, level: float = 0.9
-) -> list[Standing]:
+def rank(runs: Sequence[Run], compute: LawSet, seconds: LawSet, target_compute: float, level: float = 0.9) -> list[Standing]:
     """Leaderboard from laws already fitted on both axes; see `leaderboard`."""
     multipliers = {key: log_multiplier(compute, key, target_compute) for key in compute.laws}
     best = np.argmax(np.stack([draws for _, draws in multipliers.values()]), axis=0)

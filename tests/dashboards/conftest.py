@@ -26,9 +26,7 @@ def true_multiplier(structure: Structure) -> float:
     """What the made-up world pays: full rank without sharing is 1.6 times dense, each fault costs."""
     if structure.is_dense:
         return 1.0
-    return 1.6 * np.exp(
-        -1.4 * float(structure.omega) - 1.1 * (1 - float(structure.psi)) - 0.2 * float(structure.nu)
-    )
+    return 1.6 * np.exp(-1.4 * float(structure.omega) - 1.1 * (1 - float(structure.psi)) - 0.2 * float(structure.nu))
 
 
 def proposals(count: int, rng: np.random.Generator) -> list[Structure]:
@@ -67,9 +65,7 @@ class World:
         few = self.trials["number"] < FITTED
         self.laws, self.leaderboard = fitted(self.trials[few], self.points[self.points["number"] < FITTED])
 
-    def trial(
-        self, number: int, structure: Structure, kind: str
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def trial(self, number: int, structure: Structure, kind: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         rung, width = number % 3, 128 * 2 ** (number % 3)
         total = 4e11 * 4**rung
         luck = float(np.exp(self.rng.normal(0, 0.004)))
@@ -97,9 +93,7 @@ class World:
             for i, (f, value) in enumerate(zip(flops.tolist(), loss.tolist(), strict=True))
         ]
         state = "diverged" if number % 23 == 17 else "truncated" if number % 19 == 13 else "completed"
-        value = (
-            np.nan if state == "diverged" else np.log(true_multiplier(structure)) + self.rng.normal(0, 0.05)
-        )
+        value = np.nan if state == "diverged" else np.log(true_multiplier(structure)) + self.rng.normal(0, 0.05)
         end = rows[-1]
         trial = {
             **names,

@@ -67,9 +67,7 @@ def test_an_unnamed_reservation_is_left_out(small: Any) -> None:
         number=99, structure=None, key=None, omega=np.nan, psi=np.nan, nu=np.nan, state="queued", value=np.nan
     )
     trials = pd.concat([small.trials, queued.astype(small.trials.dtypes)], ignore_index=True)
-    assert taxonomy.taxonomy_data(trials, small.leaderboard) == taxonomy.taxonomy_data(
-        small.trials, small.leaderboard
-    )
+    assert taxonomy.taxonomy_data(trials, small.leaderboard) == taxonomy.taxonomy_data(small.trials, small.leaderboard)
     assert steering.steering_data(trials).share == steering.steering_data(small.trials).share
     assert len(plots(trials, small.points, small.leaderboard, small.laws, TARGET)) == 11
 
@@ -81,11 +79,7 @@ def test_frontier_drops_warmup_and_keeps_every_undominated_point(small: Any) -> 
         assert not warm & {loss for _, loss in (*entry.best, *entry.rest)}
         rows = small.points[(small.points["key"] == entry.key) & ~small.points["warmup"]]
         pairs = list(zip(rows["flops"], rows["loss"], strict=True))
-        slow = [
-            (c, v)
-            for c, v in pairs
-            if not any(c2 <= c and v2 <= v and (c2, v2) != (c, v) for c2, v2 in pairs)
-        ]
+        slow = [(c, v) for c, v in pairs if not any(c2 <= c and v2 <= v and (c2, v2) != (c, v) for c2, v2 in pairs)]
         assert sorted(entry.best) == sorted(slow)
     assert data.groups[0].key == "dense"
     assert len(data.others) <= 20
@@ -97,17 +91,14 @@ def test_law_curve_is_the_law_with_its_band(small: Any) -> None:
     assert curve.compute[0] == pytest.approx(law.low)
     assert curve.compute[-1] == pytest.approx(TARGET)
     assert curve.compute[curve.measured - 1] == pytest.approx(law.high)
-    assert curve.loss == pytest.approx(
-        law.l_inf + np.exp(law.log_b) * np.array(curve.compute) ** -law.exponent
-    )
+    assert curve.loss == pytest.approx(law.l_inf + np.exp(law.log_b) * np.array(curve.compute) ** -law.exponent)
     assert all(low <= high for low, high in zip(curve.low, curve.high, strict=True))
 
 
 def board(*rows: tuple[str, float, float, float]) -> pd.DataFrame:
     places = {"omega": 0.0, "psi": 1.0, "nu": 0.5}
     named = [
-        {"structure": k, "key": k, **places, "multiplier": m, "multiplier_low": a, "multiplier_high": b}
-        for k, m, a, b in rows
+        {"structure": k, "key": k, **places, "multiplier": m, "multiplier_low": a, "multiplier_high": b} for k, m, a, b in rows
     ]
     return pd.DataFrame(named)
 

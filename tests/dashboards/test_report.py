@@ -62,9 +62,7 @@ def test_report_is_whole_small_and_loads_nothing(world: Any, tmp_path: Path) -> 
     assert path.stat().st_size < 10e6
     page = Page(html)
     assert page.open == []
-    links = [
-        value for _, name, value in page.attributes if name in {"src", "href", "srcset", "data", "action"}
-    ]
+    links = [value for _, name, value in page.attributes if name in {"src", "href", "srcset", "data", "action"}]
     assert links == ["data:,"]
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
     assert style is not None and "url(" not in style[1] and "@import" not in style[1]
@@ -77,9 +75,7 @@ def test_report_is_whole_small_and_loads_nothing(world: Any, tmp_path: Path) -> 
 
 def test_a_name_is_just_a_name(small: Any) -> None:
     name = "</script><script>alert(1)</script>&\"'"
-    bundle = replace(
-        small.bundle(study=name), settings={name: {name: name}}, commands=[name], fingerprint=name, task=name
-    )
+    bundle = replace(small.bundle(study=name), settings={name: {name: name}}, commands=[name], fingerprint=name, task=name)
     board = bundle.leaderboard.assign(structure=name, verdict=name)
     points, trials = (frame.assign(structure=name) for frame in (bundle.points, bundle.trials))
     page = Page(report_html(replace(bundle, leaderboard=board, points=points, trials=trials)))

@@ -32,9 +32,7 @@ def finished(number: int, loss: float = 1.5) -> FinishedTrial:
 
 
 def snapshot(done: int, *trials: FinishedTrial) -> LiveSnapshot:
-    running = RunningTrial(
-        number=7, kind="proposal", structure="[bold]btt:1/4", rung=2, width=512, progress=0.4, loss=NAN
-    )
+    running = RunningTrial(number=7, kind="proposal", structure="[bold]btt:1/4", rung=2, width=512, progress=0.4, loss=NAN)
     return LiveSnapshot(
         study="a[red]b", done=done, budget=25, database="sqlite:///x.db", elapsed=83, seconds_left=120,
         flops_spent=3.2e12, best=Best(structure="monarch", multiplier=1.32, low=1.1, high=1.55),
@@ -51,8 +49,7 @@ def test_plain_lines_one_per_finished_trial_and_no_control_codes() -> None:
         view.note("stopping")
     lines = stream.getvalue().splitlines()
     assert lines[0] == (
-        "[1/25] trial 0 completed: known monarch rung 1 width 256, loss 1.5000, multiplier 1.30, "
-        "3.2e11 FLOPs, 1m 23s"
+        "[1/25] trial 0 completed: known monarch rung 1 width 256, loss 1.5000, multiplier 1.30, 3.2e11 FLOPs, 1m 23s"
     )
     assert [line.split(":")[0] for line in lines[1:]] == [
         "[2/25] trial 2 completed", "[3/25] trial 1 completed", "stopping",

@@ -85,10 +85,7 @@ def main() -> None:
         importlib.import_module(name)
     for line in sys.stdin:
         order = json.loads(line)
-        if "start" in order:
-            answer = fork(order["start"])
-        else:
-            answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
+        answer = fork(order["start"]) if "start" in order else os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
         print(answer, flush=True)
 
 

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from optuna.trial import TrialState
 
 from search.driver import Task
 from search.study import Study
-from search.trial import AttemptRunner, Report
+from search.trial import AttemptRunner, Report, failure
+from space.errors import CheckpointError, ConfigError, DataError, DiskError
 from space.structure import Structure
-from storage.claims import Finished, Wait
+from storage.charges import MAX_ATTEMPTS
+from storage.claims import Finished
+from storage.database import Database
+from storage.leases import FencedError
+from storage.ledger import Ledger
+from trainers import checkpoint
+from trainers.points import Point
 
 LEDGER, OPTUNA, RUNNER = "storage.ledger.Ledger", "search.optuna_side.OptunaSide", "search.trial.AttemptRunner"
 
 STEPS = [
-    (LEDGER, "claim", "after", 1),
     (LEDGER, "claim", "after", 5),
     (LEDGER, "propose", "before", 1),
     (LEDGER, "propose", "after", 2),
-    (OPTUNA, "enter", "after", 2),
     (OPTUNA, "enter", "after", 5),
     (LEDGER, "link", "after", 3),
     (RUNNER, "advance", "after", 5),
     (LEDGER, "record", "after", 5),
     (LEDGER, "finish", "before", 2),
     (LEDGER, "finish", "after", 1),
-    (LEDGER, "finish", "after", 2),
     (LEDGER, "set_values", "after", 1),
     (OPTUNA, "tell", "after", 1),
-    (LEDGER, "mark_told", "after", 1),
     (LEDGER, "mark_told", "after", 6),
 ]
 
@@ -62,3 +68,127 @@ def test_a_driver_that_dies_anywhere_loses_nothing(
         assert drive(driver) == Finished(6)
     frame = whole(study, 6, planned_losses)
     assert frame["attempts"].sum() in (6, 7)
+
+
+def test_drivers_that_start_at_once_find_one_study(study: Study, others: Any, whole: Callable[..., pd.DataFrame]) -> None:
+    drivers = [others.start(study) for _ in range(3)]
+    assert [others.wait(pid) for pid in drivers] == [0, 0, 0]
+    whole(study, 6)
+
+
+def test_a_fenced_driver_stops_and_its_trial_is_another_s(
+    study: Study, drive: Callable[..., Any], whole: Callable[..., pd.DataFrame]
+) -> None:
+    with study.driver(create=True) as fenced:
+        task = fenced.next()
+        assert isinstance(task, Task)
+        with Database.open(study.db) as database:
+            Ledger(database, study.record().id).reap(lease_seconds=-1.0)
+        runner = AttemptRunner(task.config, task.folder, task.claim.attempt)
+        assert not fenced.report(task, runner.advance())
+        assert isinstance(fenced.fault, FencedError) and fenced.next() == Finished(0)
+        with study.driver(create=False) as driver:
+            assert drive(driver) == Finished(6)
+    assert whole(study, 6)["attempts"].tolist() == [2, 1, 1, 1, 1, 1]
+
+
+def test_a_claim_after_the_lease_is_refused(study: Study) -> None:
+    with study.driver(create=True) as fenced:
+        with Database.open(study.db) as database:
+            Ledger(database, study.record().id).reap(lease_seconds=-1.0)
+        with pytest.raises(FencedError, match="join the study again"):
+            fenced.next()
+
+
+def test_what_a_fenced_driver_entered_in_optuna_is_failed(study: Study, drive: Callable[..., Any]) -> None:
+    with study.driver(create=True) as driver:
+        drive(driver)
+        number = driver._optuna.enter(Structure.parse("monarch"), 0, 3)
+        assert driver._optuna.find(3) == number
+    with study.driver(create=False) as driver:
+        assert driver._optuna.find(3) is None
+        assert driver._optuna._study.trials[number].state == TrialState.FAIL
+
+
+def test_a_trial_that_keeps_losing_its_worker_fails_everywhere(study: Study, drive: Callable[..., Any]) -> None:
+    with study.driver(create=True) as driver:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            task = driver.next()
+            assert isinstance(task, Task) and (task.claim.number, task.claim.attempt) == (0, attempt)
+            driver.lose(task, "its worker process died")
+        assert drive(driver) == Finished(6)
+        assert driver._optuna._study.trials[0].state == TrialState.FAIL
+        assert {trial.state for trial in driver._optuna._study.trials[1:]} == {TrialState.COMPLETE}
+    frame = study.trials_frame()
+    assert frame["state"].tolist() == ["failed", *["completed"] * 5]
+    assert math.isnan(frame["value"][0])
+
+
+def test_nothing_has_a_value_before_the_baseline_is_complete(study: Study, drive: Callable[..., Any]) -> None:
+    with study.driver(create=True) as driver:
+        first, second, third = (driver.next() for _ in range(3))
+        assert isinstance(first, Task) and isinstance(second, Task) and isinstance(third, Task)
+        for task, told in ((first, 0), (third, 0), (second, 3)):
+            runner = AttemptRunner(task.config, task.folder, task.claim.attempt)
+            while driver.report(task, report := runner.advance()) and report.state == "running":
+                pass
+            assert study.trials_frame()["value"].count() == told
+        assert drive(driver) == Finished(6)
+
+
+def test_a_trial_that_cannot_run_fails_with_what_it_had_spent(study: Study, drive: Callable[..., Any]) -> None:
+    with study.driver(create=True) as driver:
+        task = driver.next()
+        assert isinstance(task, Task)
+        report = AttemptRunner(task.config, task.folder, task.claim.attempt).advance()
+        assert driver.report(task, report)
+        assert driver.report(task, failure(ZeroDivisionError("no divisor"), report))
+        drive(driver)
+    row = study.trials_frame().loc[0]
+    assert (row["state"], row["flops"], row["steps"], row["tokens"]) == ("failed", report.flops, report.steps, report.tokens)
+
+
+def test_reports_round_trip() -> None:
+    point = Point(3, 192, 1.5e6, 2.25, float("nan"), 0.5, False)
+    report = Report("completed", (point,), 1.0, 2.0, 3.0, 4, 5, 6.0, 1.0, None)
+    again = Report.from_json(report.to_json())
+    assert again.points[0].step == 3 and math.isnan(again.points[0].train_loss)
+    assert replace(again, points=()) == replace(report, points=())
+    assert again.loss == 2.25 and Report("failed").loss is None
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (DataError("changed"), "fault"),
+        (DiskError("full"), "fault"),
+        (CheckpointError("spoiled"), "failed"),
+        (ConfigError("too small"), "failed"),
+        (MemoryError(), "failed"),
+    ],
+)
+def test_whose_fault_it_is(error: Exception, state: str) -> None:
+    report = failure(error, Report("running", flops=2.0, steps=1))
+    assert (report.state, report.flops, report.steps) == (state, 2.0, 1)
+    assert report.error
+
+
+def test_an_attempt_falls_back_to_the_furthest_checkpoint_that_is_whole(study: Study) -> None:
+    with study.driver(create=True) as driver:
+        task = driver.next()
+        assert isinstance(task, Task)
+    AttemptRunner(task.config, task.folder, 1).advance()
+    second = AttemptRunner(task.config, task.folder, 2)
+    reached = second.advance()
+    assert reached.start_flops > 0 and len(reached.points) == 2
+    first = checkpoint.load(checkpoint.latest(task.folder / "attempt-1"))["step"]
+
+    spoiled = checkpoint.latest(task.folder / "attempt-2")
+    assert spoiled is not None
+    content = spoiled.read_bytes()
+    spoiled.write_bytes(content[:-1])
+    assert AttemptRunner(task.config, task.folder, 3).advance().steps == reached.steps
+    assert first < reached.steps
+    spoiled.write_bytes(content)
+    stranger = dict(task.config) | {"seed": 1}
+    assert AttemptRunner(stranger, task.folder, 3).advance().start_flops == 0, "whole, and of another run"

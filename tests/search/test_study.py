@@ -59,7 +59,7 @@ def test_other_settings_are_refused(study: Study, settings: StudySettings) -> No
 def test_an_unknown_study_is_not_resumed(study: Study) -> None:
     with study.driver(create=True):
         pass
-    with pytest.raises(StudyError, match="no study 'other'.*it has 'tiny'"):
+    with pytest.raises(StudyError, match=r"no study 'other'.*it has 'tiny'"):
         Study("other", db=study.db).resume()
 
 

@@ -29,9 +29,7 @@ def main(url: str, study: str, mode: str) -> None:
 
 def create(database: Database) -> None:
     plan = [PlannedTrial("known", Structure.parse(name), 0, 64, {}) for name in ("monarch", "kronecker")]
-    study = create_study(
-        database, "race", {"lr": 0.1}, 5, plan, seed=1, corpus_fingerprint="ab", target_compute=1e15
-    )
+    study = create_study(database, "race", {"lr": 0.1}, 5, plan, seed=1, corpus_fingerprint="ab", target_compute=1e15)
     with database.reading() as session:
         print(study.id, session.scalar(select(func.count()).select_from(Trial)), flush=True)
 

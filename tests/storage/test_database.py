@@ -56,9 +56,7 @@ def test_reading_cannot_write(database: Database, study: StudyRecord) -> None:
     assert open_study(database, study.name).budget == 11
 
 
-def test_readers_wait_for_no_writer_and_see_one_snapshot(
-    url: str, database: Database, study: StudyRecord
-) -> None:
+def test_readers_wait_for_no_writer_and_see_one_snapshot(url: str, database: Database, study: StudyRecord) -> None:
     with Database.open(url, timeout=0.05) as other, other.reading() as reader:
         before = reader.scalars(select(Study.budget)).one()
         with database.session() as session:
@@ -143,9 +141,7 @@ def test_a_file_of_something_else_stays_as_it_is(tmp_path: Path, create: bool) -
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(
-    ("create", "reason"), [(False, "is not einsearch's"), (True, "database of something else")]
-)
+@pytest.mark.parametrize(("create", "reason"), [(False, "is not einsearch's"), (True, "database of something else")])
 def test_a_database_of_something_else_stays_as_it_is(tmp_path: Path, create: bool, reason: str) -> None:
     path = tmp_path / "shop.db"
     with sqlite3.connect(path) as shop:
@@ -183,9 +179,7 @@ def test_a_corrupt_file_is_reported(tmp_path: Path, migrated_file: Path, start: 
         open_study(opened, "any")
 
 
-@pytest.mark.parametrize(
-    ("revision", "reason"), [("9999", "is of a newer einsearch"), ("0000", "has the older schema")]
-)
+@pytest.mark.parametrize(("revision", "reason"), [("9999", "is of a newer einsearch"), ("0000", "has the older schema")])
 def test_another_schema_is_refused(url: str, database: Database, revision: str, reason: str) -> None:
     with database.session() as session:
         session.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '{revision}'"))
@@ -219,9 +213,7 @@ def test_a_user_without_rights_is_told(new_postgresql: Callable[[str], str]) -> 
         connection.execute(text(f"CREATE ROLE guest_{url.database} LOGIN"))
     engine.dispose()
     with pytest.raises(DatabaseError, match="refuses this user; grant the right"):
-        Database.open(
-            url.set(username=f"guest_{url.database}").render_as_string(hide_password=False), create=True
-        )
+        Database.open(url.set(username=f"guest_{url.database}").render_as_string(hide_password=False), create=True)
 
 
 def test_the_plain_postgresql_scheme_is_taken(new_postgresql: Callable[[str], str]) -> None:
@@ -253,9 +245,7 @@ def test_a_read_only_file_is_reported(guarded: Path) -> None:
         Database.open(f"sqlite:///{guarded}")
 
 
-def test_a_full_disk_is_a_disk_error(
-    tmp_path: Path, migrated_file: Path, new_study: Callable[..., StudyRecord]
-) -> None:
+def test_a_full_disk_is_a_disk_error(tmp_path: Path, migrated_file: Path, new_study: Callable[..., StudyRecord]) -> None:
     shutil.copy(migrated_file, tmp_path / "study.db")
     with Database.open(f"sqlite:///{tmp_path}/study.db") as database:
         study = new_study(database)

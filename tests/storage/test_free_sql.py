@@ -16,9 +16,7 @@ FOREVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 
 
 def test_it_answers_over_the_documented_views(standing: Database) -> None:
-    frame = sql(
-        standing, "SELECT number, structure, theta_XA, width FROM einsearch_trial_view ORDER BY number"
-    )
+    frame = sql(standing, "SELECT number, structure, theta_XA, width FROM einsearch_trial_view ORDER BY number")
     assert [list(row) for row in frame.itertuples(index=False)] == [
         [0, "dense", 1.0, 64],
         [1, "monarch", 0.5, 256],

@@ -27,9 +27,7 @@ def claimed(ledger: Ledger, driver: int) -> Claim:
 
 def let_expire(ledger: Ledger, driver: int, seconds: float = 61.0) -> None:
     with ledger.database.session() as session:
-        session.execute(
-            update(Driver).where(Driver.id == driver).values(heartbeat=Driver.heartbeat - seconds)
-        )
+        session.execute(update(Driver).where(Driver.id == driver).values(heartbeat=Driver.heartbeat - seconds))
 
 
 def driver_states(ledger: Ledger) -> dict[int, str]:
@@ -122,9 +120,7 @@ def test_a_trial_that_kills_its_drivers_fails(ledger: Ledger) -> None:
     assert error == "its driver on elsewhere (process 1) died (given up after 5 attempts)"
 
 
-def test_a_process_that_is_gone_from_this_machine_is_dead_at_once(
-    ledger: Ledger, child: subprocess.Popen[bytes]
-) -> None:
+def test_a_process_that_is_gone_from_this_machine_is_dead_at_once(ledger: Ledger, child: subprocess.Popen[bytes]) -> None:
     driver = ledger.join(DriverInfo.here(child.pid))
     claimed(ledger, driver)
     assert ledger.reap() == []

@@ -191,9 +191,7 @@ def test_compute_is_charged_to_the_attempt_that_spent_it(ledger: Ledger) -> None
 @settings(max_examples=20, deadline=None)
 @given(
     first=st.lists(st.integers(1, 30), max_size=3),
-    later=st.lists(
-        st.tuples(st.none() | st.integers(0, 50), st.lists(st.integers(1, 30), max_size=2)), max_size=4
-    ),
+    later=st.lists(st.tuples(st.none() | st.integers(0, 50), st.lists(st.integers(1, 30), max_size=2)), max_size=4),
     last=st.integers(1, 40),
 )
 def test_the_attempts_of_a_trial_always_add_up_to_it(
@@ -267,11 +265,7 @@ def test_each_end_is_its_own_state(ledger: Ledger, state: str) -> None:
     trial = trial_of(ledger, claim)
     assert (trial.state, trial.loss, trial.error) == (state, None if state == "diverged" else 2.5, "why")
     assert [a.state for a in attempts_of(ledger, claim)] == [state]
-    assert (
-        trial.finished is not None
-        and trial.started is not None
-        and trial.finished >= trial.started >= trial.created
-    )
+    assert trial.finished is not None and trial.started is not None and trial.finished >= trial.started >= trial.created
 
 
 @pytest.mark.parametrize(
@@ -285,9 +279,7 @@ def test_each_end_is_its_own_state(ledger: Ledger, state: str) -> None:
         ("queued", {}),
     ],
 )
-def test_an_end_that_makes_no_sense_is_refused(
-    ledger: Ledger, state: str, changes: dict[str, float | None]
-) -> None:
+def test_an_end_that_makes_no_sense_is_refused(ledger: Ledger, state: str, changes: dict[str, float | None]) -> None:
     claim = claimed(ledger, ledger.join())
     with pytest.raises(ValueError, match="trial"):
         ledger.finish(claim, state, **{**END, **changes})  # type: ignore[arg-type]

@@ -125,14 +125,10 @@ def test_a_failing_migration_leaves_what_was_there(empty_place: Place) -> None:
         assert set(inspect(database.engine).get_table_names()) == {VERSION_TABLE, "einsearch_points"}
 
 
-def test_processes_that_create_at_once_share_one_study(
-    empty_place: Place, program_path: dict[str, str]
-) -> None:
+def test_processes_that_create_at_once_share_one_study(empty_place: Place, program_path: dict[str, str]) -> None:
     url = empty_place()
     command_line = [sys.executable, str(CLAIMER), url, "0", "create"]
-    crowd = [
-        subprocess.Popen(command_line, env=program_path, stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    crowd = [subprocess.Popen(command_line, env=program_path, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     answers = [process.communicate(timeout=60)[0] for process in crowd]
     assert [process.returncode for process in crowd] == [0] * 4
     assert answers == ["1 2\n"] * 4

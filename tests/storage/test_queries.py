@@ -152,9 +152,7 @@ def test_the_points_frame_has_the_agreed_columns_and_types(lived: Database) -> N
     assert frame["train_loss"].isna().tolist() == [True, False, False]
 
 
-def test_empty_frames_have_the_same_columns_and_types(
-    database: Database, new_study: Callable[..., StudyRecord]
-) -> None:
+def test_empty_frames_have_the_same_columns_and_types(database: Database, new_study: Callable[..., StudyRecord]) -> None:
     assert queries.studies_frame(database).dtypes.astype(str).to_dict() == queries.STUDY_COLUMNS
     new_study(database, "empty", 3, [])
     trials, points = queries.trials_frame(database, "empty"), queries.points_frame(database, "empty")
@@ -226,9 +224,7 @@ def test_select_keeps_what_matches(lived: Database, filters: Filters, expected: 
         ({"structure": "monarc"}, StructureError, "did you mean 'monarch'"),
     ],
 )
-def test_a_filter_that_cannot_be_is_refused(
-    wrong: dict[str, object], error: type[Exception], reason: str
-) -> None:
+def test_a_filter_that_cannot_be_is_refused(wrong: dict[str, object], error: type[Exception], reason: str) -> None:
     with pytest.raises(error, match=reason):
         Filters(**wrong)  # type: ignore[arg-type]
 

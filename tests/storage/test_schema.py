@@ -141,9 +141,7 @@ def test_a_structure_is_stored_once_and_parses_back(database: Database, text: st
         row = session.get_one(StructureRow, stored)
         assert Structure.parse(row.key) == Structure.parse(row.name) == structure
         assert Structure.from_theta(_theta(row)).key == row.key
-        assert (row.omega, row.psi, row.nu) == tuple(
-            map(float, (structure.omega, structure.psi, structure.nu))
-        )
+        assert (row.omega, row.psi, row.nu) == tuple(map(float, (structure.omega, structure.psi, structure.nu)))
 
 
 @given(JSON)

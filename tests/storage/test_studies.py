@@ -32,9 +32,7 @@ def test_a_study_comes_back_as_it_was_created(database: Database, new_study: New
 
 def test_the_same_study_is_returned_and_its_budget_can_grow(database: Database, new_study: New) -> None:
     first = new_study(database, settings=SETTINGS)
-    again = new_study(
-        database, trials=15, settings=json.loads(json.dumps(SETTINGS)), versions={"einsearch": "9"}
-    )
+    again = new_study(database, trials=15, settings=json.loads(json.dumps(SETTINGS)), versions={"einsearch": "9"})
     assert (again.id, again.budget, again.created, again.versions) == (
         first.id,
         15,
@@ -76,9 +74,7 @@ def test_other_settings_are_refused_naming_each_difference(database: Database, n
         ({"settings": {"task": object}}, "setting 'task' is .*, which is not JSON"),
     ],
 )
-def test_a_study_that_cannot_be_is_refused(
-    database: Database, new_study: New, changes: dict[str, Any], reason: str
-) -> None:
+def test_a_study_that_cannot_be_is_refused(database: Database, new_study: New, changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(StudyError, match=reason):
         new_study(database, **changes)
     with pytest.raises(StudyError, match="it has none yet"):

@@ -21,9 +21,7 @@ def _column(name: str, kind: Any, null: bool = False) -> sa.Column[Any]:
 
 
 def _table(name: str, *parts: sa.schema.SchemaItem, key: tuple[str, ...] = ("id",)) -> None:
-    op.create_table(
-        f"einsearch_{name}", *parts, sa.PrimaryKeyConstraint(*key, name=op.f(f"pk_einsearch_{name}"))
-    )
+    op.create_table(f"einsearch_{name}", *parts, sa.PrimaryKeyConstraint(*key, name=op.f(f"pk_einsearch_{name}")))
 
 
 def _check(table: str, name: str, condition: str) -> sa.CheckConstraint:
@@ -100,10 +98,7 @@ def _structures() -> None:
         _column("psi", sa.Double),
         _column("nu", sa.Double),
         _unique("structures", "key"),
-        *(
-            _check("structures", f"theta_{edge}", f"theta_{edge} >= 0 AND theta_{edge} <= 1")
-            for edge in EDGES
-        ),
+        *(_check("structures", f"theta_{edge}", f"theta_{edge} >= 0 AND theta_{edge} <= 1") for edge in EDGES),
         _amount("structures", "omega"),
         _check("structures", "psi", "psi >= 0 AND psi <= 1"),
         _amount("structures", "nu"),
@@ -172,9 +167,7 @@ def _trials() -> None:
 
 
 def _trial_checks() -> list[sa.CheckConstraint]:
-    whole = " AND ".join(
-        f"(structure_id IS NULL) = ({c} IS NULL)" for c in ("rung", "width", "config", "sizes")
-    )
+    whole = " AND ".join(f"(structure_id IS NULL) = ({c} IS NULL)" for c in ("rung", "width", "config", "sizes"))
     conditions = {
         "kind": "kind IN ('baseline', 'known', 'proposal', 'random')",
         "state": "state IN ('queued', 'running', 'completed', 'truncated', 'diverged', 'failed')",

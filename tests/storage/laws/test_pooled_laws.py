@@ -14,11 +14,7 @@ L_INF, SIGMA = 0.9, 0.01
 
 def observations(rng: np.random.Generator, spread: float = 0.0) -> tuple[Observations, np.ndarray]:
     structure = np.repeat(np.arange(6), [4, 3, 3, 2, 1, 1])
-    x = (
-        np.log(1e11)
-        + rng.choice([0.0, 1.0, 2.0], structure.size)
-        + 0.05 * rng.standard_normal(structure.size)
-    )
+    x = np.log(1e11) + rng.choice([0.0, 1.0, 2.0], structure.size) + 0.05 * rng.standard_normal(structure.size)
     exponent = 0.3 + spread * rng.standard_normal(6)
     level = 8.0 + 0.2 * rng.standard_normal(6) + (exponent - 0.3) * 26
     log_loss = np.log(L_INF + np.exp(level[structure] - exponent[structure] * x))

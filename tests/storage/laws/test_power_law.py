@@ -53,9 +53,7 @@ def test_the_gradient_is_that_of_the_objective() -> None:
     rng = np.random.default_rng(0)
     x, log_loss = rng.standard_normal((20, 2)), rng.normal(0.8, 0.1, 20)
     for theta in rng.normal(0.0, 0.4, (5, 5)):
-        error = check_grad(
-            lambda at: objective(at, x, log_loss)[0], lambda at: objective(at, x, log_loss)[1], theta
-        )
+        error = check_grad(lambda at: objective(at, x, log_loss)[0], lambda at: objective(at, x, log_loss)[1], theta)
         assert error < 1e-7
 
 

@@ -11,9 +11,7 @@ import pytest
 
 from storage.laws import DENSE, Run, hold_out, laws, leaderboard, log_multiplier, run_value
 
-BENCHMARK = runpy.run_path(
-    str(Path(__file__).parents[3] / "benchmarks" / "laws.py"), run_name="benchmark_of_laws"
-)
+BENCHMARK = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "laws.py"), run_name="benchmark_of_laws")
 TARGET, World = BENCHMARK["TARGET"], BENCHMARK["World"]
 
 
@@ -24,10 +22,7 @@ def study(seed: int = 0, structures: int | None = None) -> tuple[list[Run], dict
 def exact(key: str, multiplier: float, budgets: tuple[float, ...], pace: float = 1.0) -> list[Run]:
     """Noiseless runs on the law 0.9 + (C / 1e12)^-0.3 shifted by the multiplier, at pace * 1e10 FLOP/s."""
     compute = [budget * np.linspace(0.3, 1.0, 8) for budget in budgets]
-    return [
-        Run(key, f"{key}-{n}", c, 0.9 + (c * multiplier / 1e12) ** -0.3, c / 1e10 / pace)
-        for n, c in enumerate(compute)
-    ]
+    return [Run(key, f"{key}-{n}", c, 0.9 + (c * multiplier / 1e12) ** -0.3, c / 1e10 / pace) for n, c in enumerate(compute)]
 
 
 RUNGS = (1.2e11, 3.4e11, 9.6e11)
@@ -177,9 +172,7 @@ def test_any_part_of_a_study_gets_finite_answers() -> None:
         for run in study(seed)[0]:
             points = int(rng.integers(0, run.loss.size + 1))
             wild = run.loss[:points] * np.exp(rng.choice([0.0, 0.3]) * rng.standard_normal(points))
-            runs.append(
-                Run(run.structure, run.run_id, run.compute[:points], wild, run.seconds[:points], run.size)
-            )
+            runs.append(Run(run.structure, run.run_id, run.compute[:points], wild, run.seconds[:points], run.size))
         some = [run for run in runs if rng.random() < 0.5] + [runs[0], study(seed)[0][1]]
         for row in leaderboard(some, float(rng.choice([1e9, TARGET, 1e15])), draws=20):
             values = [value for value in row.to_dict().values() if not isinstance(value, str)]

@@ -1,0 +1,148 @@
+"""The command line as people run it: in this process where that is the same, else in one of its own; and one finished study."""
+
+from __future__ import annotations
+
+import io
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from einsearch import cli
+
+ROOT = Path(__file__).parents[2]
+EINSEARCH = [sys.executable, "-m", "einsearch"]
+TRIAL = [
+    *("--set", "depth=1", "--set", "context=16", "--set", "batch_size=4", "--set", "warmup_steps=2"),
+    *("--set", "evaluations=3", "--set", "eval_windows=8"),
+]
+PLAN = [
+    *("--baseline", "0:8", "--baseline", "1:16", "--known", "monarch", "--known", "kronecker"),
+    *("--trials", "6", "--corpus", "text", *TRIAL),
+]
+SMALL = ["--rung", "1.5e7:8", "--rung", "3e7:16", *PLAN]
+LONGER = ["--rung", "4e8:8", "--rung", "8e8:16", *PLAN]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared corpora lie in a folder of this test run; torch takes one thread; nothing is set by whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("PYTHONWARNINGS", "default")
+        patch.delenv("EINSEARCH_DB", raising=False)
+        patch.delenv("COLUMNS", raising=False)
+        yield
+
+
+def write_text(folder: Path) -> Path:
+    """A folder `text` of 40 small documents that a model can learn something from."""
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefgh", k=rng.randint(1, 5))) for _ in range(40)]
+    (folder / "text").mkdir()
+    for number in range(40):
+        lines = (" ".join(rng.choices(words, k=8)) for _ in range(40))
+        (folder / "text" / f"{number}.txt").write_text("\n".join(lines))
+    return folder / "text"
+
+
+def call(*arguments: str) -> Outcome:
+    """`einsearch ARGUMENTS`, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["einsearch", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    assert "Traceback" not in err.getvalue()
+    return Outcome(int(end.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def spawn(*arguments: str, cwd: Path) -> Outcome:
+    """`einsearch ARGUMENTS`, in a process of its own, its output piped."""
+    done = subprocess.run([*EINSEARCH, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def einsearch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return call
+
+
+@pytest.fixture(scope="session")
+def process() -> Command:
+    """Runs a command in a process of its own."""
+    return spawn
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    return write_text(tmp_path)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that ran to its end in `folder`, with all defaults for its files, and what it wrote meanwhile."""
+
+    folder: Path
+    outcome: Outcome
+
+    @property
+    def db(self) -> str:
+        """URL of its database."""
+        return f"sqlite:///{self.folder}/einsearch.db"
+
+
+@pytest.fixture(scope="session")
+def finished(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    write_text(folder)
+    return Finished(folder, spawn("search", "tiny", *SMALL, cwd=folder))
+
+
+@pytest.fixture
+def study(finished: Finished, einsearch: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in an empty folder, with the finished study as the default database."""
+    monkeypatch.setenv("EINSEARCH_DB", finished.db)
+    return einsearch
+
+
+@pytest.fixture(scope="session")
+def small() -> list[str]:
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def longer() -> list[str]:
+    return LONGER
+
+
+@pytest.fixture(scope="session")
+def trial() -> list[str]:
+    return TRIAL
+
+
+@pytest.fixture(scope="session")
+def command() -> list[str]:
+    """What starts the command line in a process of its own."""
+    return EINSEARCH

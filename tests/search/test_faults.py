@@ -1,0 +1,159 @@
+"""What a study survives under Ray: drivers and workers that are killed, disks that are full, checkpoints that are spoiled."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import func, select
+
+from search.driver import Driver
+from search.settings import Rung, StudySettings
+from search.study import Study
+from space.errors import RunError, TrialError
+from storage.database import Database
+from storage.schema import FINAL_STATES, Trial
+
+PATIENCE = 120.0
+"""Seconds after which a condition that was waited for has failed."""
+
+LISTENING = "0A"
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain until {what}"
+        pause.wait(0.02)
+
+
+def ended(study: Study) -> int:
+    """Trials that have ended; 0 while there is no database."""
+    if not Path(study.db.removeprefix("sqlite:///")).exists():
+        return 0
+    with contextlib.suppress(Exception), Database.open(study.db) as database, database.reading() as session:
+        return session.scalar(select(func.count()).select_from(Trial).where(Trial.state.in_(FINAL_STATES))) or 0
+    return 0
+
+
+def processes() -> Iterator[tuple[int, bytes, bytes]]:
+    """(id, command line, environment) of every process that we may look at."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                yield int(folder.name), (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+
+
+def marked(mark: str) -> list[int]:
+    """Processes that a driver with this mark started."""
+    return [pid for pid, _, environment in processes() if f"EINSEARCH_TEST_MARK={mark}\0".encode() in environment]
+
+
+def listening(pids: set[int]) -> set[str]:
+    """Addresses, in the kernel's hexadecimal, on which these processes listen."""
+    inodes: set[str] = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                inodes.add(str(link.readlink()))
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[3] == LISTENING and f"socket:[{columns[9]}]" in inodes:
+                found.add(columns[1].partition(":")[0])
+    return found
+
+
+@pytest.fixture
+def slow(study: Study, settings: StudySettings) -> Study:
+    """The study with eight times the compute: long enough to be met in mid-trial."""
+    rungs = tuple(Rung(flops=8 * rung.flops, width=rung.width) for rung in settings.rungs)
+    study.settings = replace(settings, rungs=rungs, trial=replace(settings.trial, evaluations=8))
+    return study
+
+
+def test_kill_9_again_and_again(
+    slow: Study,
+    others: Any,
+    drive: Callable[[Driver], Any],
+    whole: Callable[..., pd.DataFrame],
+    tmp_path: Path,
+) -> None:
+    calm = Study("calm", db=f"sqlite:///{tmp_path}/calm.db", trials=4, settings=slow.settings)
+    with calm.driver(create=True) as driver:
+        drive(driver)
+    losses = calm.trials_frame()["loss"].to_dict()
+
+    rng = random.Random(0)
+    for kill in range(2):
+        mark = f"{os.getpid()}-{kill}"
+        before = ended(slow)
+        pid = others.start(slow, workers=2, mark=mark)
+        wanted = before + 1
+        wait_until(lambda wanted=wanted: ended(slow) >= wanted, f"{wanted} trials have ended")
+        if kill == 0:
+            assert listening(set(marked(mark)) | {pid}) <= LOOPBACK
+        threading.Event().wait(rng.random() * 0.3)
+        os.kill(pid, signal.SIGKILL)
+        assert others.wait(pid) == -signal.SIGKILL
+        wait_until(lambda mark=mark: not marked(mark), "the processes of a killed driver have gone")
+    assert ended(slow) < 6, "the study was over before it was killed"
+
+    with slow.driver(create=False) as driver:
+        drive(driver)
+    whole(slow, 6, losses)
+
+
+def workers() -> list[int]:
+    """Processes of this test's own that run a trial."""
+    mine = f"EINSEARCH_TEST_MARK={os.environ.get('EINSEARCH_TEST_MARK')}\0".encode()
+    return [pid for pid, command, environment in processes() if command.startswith(b"ray::TrialActor") and mine in environment]
+
+
+def test_a_worker_that_is_killed_is_replaced(
+    slow: Study, whole: Callable[..., pd.DataFrame], attempts: Callable[[Study], pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EINSEARCH_TEST_MARK", str(slow.db))
+    slow.trials = 4
+
+    def kill() -> None:
+        wait_until(lambda: ended(slow) >= 1 and bool(workers()), "a worker runs")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(workers()[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    slow.run(concurrency=1)
+    killer.join()
+    whole(slow, 4)
+    lost = attempts(slow).query("state == 'preempted'")
+    assert len(lost) == 1
+
+
+def test_a_folder_that_cannot_be_written_stops_the_run_and_loses_nothing(
+    study: Study, whole: Callable[..., pd.DataFrame], planned_losses: dict[int, float], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    bad = Study(study.name, db=study.db, trials=4, settings=study.settings, checkpoints=file / "checkpoints")
+    with pytest.raises(RunError, match="cannot be written") as raised:
+        bad.run(concurrency=2)
+    assert isinstance(raised.value, TrialError) and "give another folder" in str(raised.value)
+    frame = study.trials_frame()
+    assert set(frame["state"]) == {"queued"} and (frame["flops"] == 0).all()
+    study.trials = 4
+    study.run(concurrency=2)
+    whole(study, 4, {number: planned_losses[number] for number in range(4)})
