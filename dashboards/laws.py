@@ -10,12 +10,23 @@ from dashboards.tables import aligned
 from space.structure import Structure
 
 if TYPE_CHECKING:
-    from storage.laws import LawSet, StructureLaw
+    from storage.laws import HoldOut, LawSet, StructureLaw
 
 
-def laws_text(fits: LawSet, *, width: int | None = None) -> str:
-    """The shared parameters of the laws, then one line for each structure with its verdict."""
-    return f"{_shared(fits)}\n\n{_each(fits, width)}"
+def laws_text(fits: LawSet, forecast: HoldOut | None = None, *, width: int | None = None) -> str:
+    """The shared parameters of the laws and their own test, then one line for each structure with its verdict."""
+    tested = f"\ntest   {forecast_text(forecast)}" if forecast is not None else ""
+    return f"{_shared(fits)}{tested}\n\n{_each(fits, width)}"
+
+
+def forecast_text(forecast: HoldOut) -> str:
+    """What the laws made of the largest dense compute, which they had not seen, in one sentence."""
+    predicted = interval_text(forecast.predicted, forecast.low, forecast.high, 3)
+    inside = "inside" if forecast.low <= forecast.observed <= forecast.high else "outside"
+    return (
+        f"dense at {flops_text(forecast.compute)} FLOPs, forecast from smaller runs: {predicted} nats; observed"
+        f" {plain(forecast.observed, 3)}, {inside} the interval"
+    )
 
 
 def _shared(fits: LawSet) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dashboards.answer import answer, caveats, leader
 from dashboards.diagram import CAPTION as DIAGRAM_CAPTION
 from dashboards.diagram import diagram_data, diagram_facts, diagram_svg
+from dashboards.laws import forecast_text
 from dashboards.numbers import interval_text, plain, scientific, seconds_text
 from dashboards.plots import Plot, plots
 from dashboards.style import DARK_OF
@@ -28,7 +29,7 @@ from space.structure import Structure
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from storage.laws import LawSet
+    from storage.laws import HoldOut, LawSet
 
 ROWS = 12
 """Rows of the leaderboard and of the laws that are in sight; the others open on demand."""
@@ -58,6 +59,7 @@ class ReportBundle:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     commands: Sequence[str] = ()
+    forecast: HoldOut | None = None
 
 
 def write_report(path: str | os.PathLike[str], bundle: ReportBundle) -> Path:
@@ -75,6 +77,11 @@ def write_report(path: str | os.PathLike[str], bundle: ReportBundle) -> Path:
         reason = error.strerror or str(error)
         raise DiskError(f"cannot write the report {target}: {reason}; choose another place or make room") from error
     return target
+
+
+def _tested(bundle: ReportBundle) -> list[str]:
+    """The laws' own test, as a caveat."""
+    return [f"The laws' own test: {forecast_text(bundle.forecast)}."] if bundle.forecast is not None else []
 
 
 def _replace(target: Path, text: str) -> None:
@@ -108,7 +115,7 @@ def report_html(bundle: ReportBundle) -> str:
         laws=_laws(bundle),
         diagrams=_diagrams(bundle),
         diagram_caption=DIAGRAM_CAPTION,
-        caveats=caveats(bundle.trials, bundle.leaderboard, bundle.laws, bundle.target_compute),
+        caveats=[*caveats(bundle.trials, bundle.leaderboard, bundle.laws, bundle.target_compute), *_tested(bundle)],
         visible=ROWS,
         settings=flat(bundle.settings),
     )

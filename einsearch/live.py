@@ -54,7 +54,7 @@ class Watcher:
         self._ended = -1
         self._trials: pd.DataFrame
         self._budget = 0
-        self._first = 0
+        self._earlier: set[int] = set()
 
     def snapshot(self) -> LiveSnapshot:
         """The study now."""
@@ -74,7 +74,7 @@ class Watcher:
             flops_spent=float(self._trials["flops"].sum()),
             best=_best(done),
             running=tuple(_running(progress) for progress in running),
-            finished=tuple(_finished(row) for row in done.iloc[self._first :].to_dict("records")),
+            finished=tuple(_finished(row) for row in done[~done["number"].isin(self._earlier)].to_dict("records")),
         )
 
     def _read(self) -> None:
@@ -85,12 +85,12 @@ class Watcher:
         self._trials = queries.trials_frame(self._database, self._study)
         self._budget = open_study(self._database, self._study).budget
         if first:
-            self._first = int(self._trials["finished"].notna().sum())
+            self._earlier = set(self._trials.loc[self._trials["finished"].notna(), "number"])
 
     def _left(self, elapsed: float, done: int, running: list[Progress]) -> float | None:
         """Time left at the rate of this run so far, trials under way counted by their share."""
         share = sum(progress.report.progress for progress in running if progress.report is not None)
-        worked = done - self._first + share
+        worked = done - len(self._earlier) + share
         left = self._budget - done - share
         return elapsed * left / worked if worked >= 1 and left > 0 else None
 
@@ -117,13 +117,20 @@ def _running(progress: Progress) -> RunningTrial:
     )
 
 
+def _whole(value: Any) -> int:
+    """A number of a row; 0 for a trial that failed before it had a structure."""
+    import pandas as pd
+
+    return 0 if pd.isna(value) else int(value)
+
+
 def _finished(row: Mapping[Hashable, Any]) -> FinishedTrial:
     return FinishedTrial(
         number=int(row["number"]),
         kind=row["kind"],
         structure=row["structure"],
-        rung=int(row["rung"]),
-        width=int(row["width"]),
+        rung=_whole(row["rung"]),
+        width=_whole(row["width"]),
         state=row["state"],
         loss=float(row["loss"]),
         multiplier=math.exp(row["value"]) if math.isfinite(row["value"]) else math.nan,

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-F = TypeVar("F", bound=Callable[..., Any])
+from search import DEFAULT_DB
 
-DEFAULT_DB = "sqlite:///einsearch.db"
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def database(function: F) -> F:

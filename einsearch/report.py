@@ -32,8 +32,9 @@ def write(study: Study, path: Path) -> Path:
         now = status(database, study.name)
         try:
             board, laws = results.leaderboard(database, record), results.lawset(database, record)
+            forecast = results.forecast(database, record)
         except StudyError:
-            board, laws = results.empty_leaderboard(), None
+            board, laws, forecast = results.empty_leaderboard(), None, None
         bundle = ReportBundle(
             study=study.name,
             trials=queries.trials_frame(database, study.name),
@@ -48,9 +49,7 @@ def write(study: Study, path: Path) -> Path:
             created=datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M UTC"),
             settings=record.settings,
             versions=record.versions,
-            commands=(
-                f"einsearch search {shlex.quote(study.name)} --trials {record.budget} --seed {record.seed}",
-                f"einsearch resume {shlex.quote(study.name)} --db {now.url_shown}",
-            ),
+            commands=(shlex.join(["einsearch", "resume", study.name, "--db", now.url_shown]),),
+            forecast=forecast,
         )
     return write_report(path, bundle)

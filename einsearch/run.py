@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from einsearch.options import DEFAULT_DB
 from einsearch.output import line_width
 from einsearch.standings import COLUMNS, fitted_to_line, standings
+from search import DEFAULT_DB
 
 if TYPE_CHECKING:
     from search.driver import Driver
@@ -88,5 +88,5 @@ def answer(study: Study, report_: Path) -> None:
     if not board.empty:
         click.echo(f"\nLeaderboard of {study.name!r}: compute multiplier against dense, 90 % interval\n")
         click.echo(table(fitted_to_line(board), COLUMNS, width=line_width()))
-        click.echo(f"\n{laws_text(study.laws(), width=line_width())}\n")
+        click.echo(f"\n{laws_text(study.laws(), study.forecast(), width=line_width())}\n")
     click.echo(f"report: {write(study, report_)}")

@@ -94,6 +94,8 @@ def _weights(study: Study, key: str, path: Path) -> list[Path]:
         found = final_checkpoint(study.trial_folder(int(number)))
         if found is not None:
             state = checkpoint.load(found)
+            if state["config"]["structure"] != key:
+                continue
             content = io.BytesIO()
             torch.save({"config": state["config"], "model": state["model"]}, content)
             write_whole(path, content.getvalue())

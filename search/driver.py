@@ -34,6 +34,7 @@ from storage.database import Database
 from storage.leases import LEASE_SECONDS, FencedError
 from storage.ledger import Ledger
 from storage.schema import Trial
+from storage.status import status
 from storage.studies import StudyRecord
 
 
@@ -96,6 +97,11 @@ class Driver:
         """The trials this driver has with workers now."""
         return list(self._tasks.values())
 
+    @property
+    def finished(self) -> bool:
+        """Whether every trial of the budget has ended."""
+        return status(self.database, self._study.name).done >= self._study.budget
+
     def next(self) -> Task | Wait | Finished:
         """Claim a trial and make it ready: propose where it has no structure, and enter it in Optuna where it is not yet.
 
@@ -153,6 +159,10 @@ class Driver:
         for one in unsettled:
             self._optuna.tell(replace(one, value=values.get(one.number)))
             self._ledger.mark_told(one.trial_id)
+
+    def conclude(self) -> None:
+        """Keep the laws as the study leaves them."""
+        results.record_laws(self.database, self._study)
 
     def close(self) -> None:
         """Give back what is running, end the lease, close the connections."""

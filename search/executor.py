@@ -22,7 +22,7 @@ from ray.tune.search.searcher import Searcher
 from search.driver import Driver, Task
 from search.trial import Report
 from search.worker import TrialActor
-from space.errors import EinsearchError
+from space.errors import EinsearchError, RunError
 from storage.claims import Wait
 
 _DRIVERS: dict[int, Driver] = {}
@@ -154,12 +154,14 @@ def _cluster(cpus: int) -> Iterator[None]:
 
 @contextmanager
 def _faults_of(key: int) -> Iterator[Driver]:
-    """The driver; an error of ours inside becomes its fault."""
+    """The driver; whatever goes wrong inside becomes its fault. Tune would blame, and fail, the trial."""
     driver = _DRIVERS[key]
     try:
         yield driver
     except EinsearchError as error:
         driver.fault = driver.fault or error
+    except Exception as error:  # noqa: BLE001 - Optuna's errors among them; none may cost a trial
+        driver.fault = driver.fault or RunError(f"{type(error).__name__}: {error}; nothing recorded is lost, resume the study")
 
 
 @contextmanager

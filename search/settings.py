@@ -18,8 +18,8 @@ from trainers.config import TrialConfig
 class Rung:
     """A level of compute: training FLOPs of a trial, and the width of the dense model that sets the cost per token there.
 
-    A structured trial on the rung takes the width whose cost per token is closest to that dense model's, and spends the same
-    FLOPs: equal compute, and equal tokens as nearly as widths allow.
+    A structured trial on the rung spends the same FLOPs, at the width whose cost per token is closest to that dense model's. So
+    compute is equal; tokens and size are as nearly as multiples of d_head and divisors allow.
     """
 
     flops: float
@@ -48,11 +48,11 @@ def _check_integer(name: str, given: int, least: int) -> None:
         raise ConfigError(f"{name} is {given!r}; give an integer of at least {least}")
 
 
-LAPTOP = (Rung(flops=5e10, width=16), Rung(flops=1e11, width=24), Rung(flops=2e11, width=32))
+LAPTOP = (Rung(flops=5e10, width=16), Rung(flops=1e11, width=16), Rung(flops=2e11, width=24))
 """Rungs of a study that takes minutes on two cores; the widths are near the optimum of each."""
 
-BASELINE = ((0, 16), (1, 24), (2, 32), (1, 16), (2, 24), (1, 32))
-"""Dense trials of such a study, as (rung, width): the diagonal, and its neighbours, which show that it is near the optimum."""
+BASELINE = ((2, 16), (2, 24), (2, 32), (1, 16), (1, 24), (0, 16))
+"""Dense trials of such a study, as (rung, width): the sizes of its rungs and of their neighbours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

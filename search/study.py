@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.settings import StudySettings
+from search import DEFAULT_DB
+from search.settings import StudySettings, with_trial
 from space.errors import ConfigError
 from storage.database import Database
 from storage.queries import studies_frame
@@ -19,12 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from search.driver import Driver
-    from storage.laws import LawSet
+    from storage.laws import HoldOut, LawSet
     from storage.status import StudyStatus
     from trainers.corpus import Corpus
-
-DEFAULT_DB = "sqlite:///einsearch.db"
-"""The database where nothing else is said: a file in the working directory."""
 
 PROPOSALS = 8
 """Trials beyond the plan where no budget is given."""
@@ -86,15 +84,18 @@ class Study:
         Raises:
             EinsearchError: the driver's fault.
         """
-        from search.executor import execute
-
         cpus = len(os.sched_getaffinity(0))
         workers = cpus if concurrency is None else concurrency
         if workers < 1:
             raise ConfigError(f"concurrency is {workers}; give at least 1")
+        if driver.finished:
+            return
+        from search.executor import execute
+
         execute(driver, workers)
         if driver.fault is not None:
             raise driver.fault
+        driver.conclude()
 
     @contextmanager
     def driver(self, *, create: bool) -> Iterator[Driver]:
@@ -104,7 +105,7 @@ class Study:
 
         with Database.open(self.db, create=create) as database:
             recorded = self._recorded(database, create)
-            settings = self.settings or (StudySettings.from_dict(recorded.settings) if recorded else StudySettings())
+            settings = self._settings(recorded)
             data = load_corpus(settings.trial.corpus)
             data.require_context(settings.trial.context)
             if recorded is not None:
@@ -118,8 +119,8 @@ class Study:
         if self._checkpoints is not None:
             return self._checkpoints
         file = database.location.path
-        root = file.with_suffix(".checkpoints") if file is not None else Path.cwd() / "einsearch.checkpoints"
-        return root / f"study-{study.id}"
+        root = file.with_name(f"{file.name}.checkpoints") if file is not None else Path.cwd() / "einsearch.checkpoints"
+        return root / f"study-{study.id}-{study.created:.0f}"
 
     def trial_folder(self, number: int) -> Path:
         """Folder of the checkpoints of a trial, by its number."""
@@ -154,6 +155,13 @@ class Study:
         with Database.open(self.db) as database:
             return results.lawset(database, open_study(database, self.name))
 
+    def forecast(self) -> HoldOut | None:
+        """The laws' own test: the largest dense compute, forecast from smaller runs."""
+        from storage import results
+
+        with Database.open(self.db) as database:
+            return results.forecast(database, open_study(database, self.name))
+
     def trials_frame(self) -> pd.DataFrame:
         """All trials, one a row (see `storage.queries.trials_frame`)."""
         from storage import queries
@@ -166,6 +174,19 @@ class Study:
         if create and self.name not in set(studies_frame(database)["study"]):
             return None
         return open_study(database, self.name)
+
+    def _settings(self, recorded: StudyRecord | None) -> StudySettings:
+        """The given or recorded settings; where the precision is left open, the recorded one, or what this machine has."""
+        import torch
+
+        from trainers.precision import choose
+
+        known = StudySettings.from_dict(recorded.settings) if recorded else None
+        settings = self.settings or known or StudySettings()
+        if settings.trial.precision != "auto":
+            return settings
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return with_trial(settings, {"precision": known.trial.precision if known else choose("auto", device)})
 
     def _create(self, database: Database, settings: StudySettings, data: Corpus, recorded: StudyRecord | None) -> StudyRecord:
         """Create the study, or check that the one there is has the same settings, and extend its budget where asked."""

@@ -56,6 +56,10 @@ class Report:
         return cls(**{**row, "points": tuple(Point(**point) for point in row["points"])})
 
 
+KEPT = 2
+"""Checkpoints that an attempt keeps: a successor may be reading the one before the last."""
+
+
 class AttemptRunner:
     """Runs one attempt of a trial, evaluation by evaluation. A checkpoint is whole on disk before its report leaves.
 
@@ -98,9 +102,8 @@ class AttemptRunner:
     def _save(self) -> None:
         path = checkpoint.path_at(self._folder, self._run.step)
         checkpoint.save(path, self._run.state_dict())
-        for older in self._folder.glob(f"*{checkpoint.SUFFIX}"):
-            if older != path:
-                older.unlink(missing_ok=True)
+        for older in sorted(self._folder.glob(f"*{checkpoint.SUFFIX}"))[:-KEPT]:
+            older.unlink(missing_ok=True)
 
 
 def failure(error: Exception, last: Report) -> Report:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 TOLERANCE = math.log(2)
 """A width is padded until every size is within this factor (in logarithm) of what theta asks: a factor of two."""
 
+LARGEST_WIDTH = 2**31 - 1
+"""Widths beyond this are mistakes, and their divisors would take long to find."""
+
 
 @dataclass(frozen=True, slots=True)
 class Realization:
@@ -150,8 +153,8 @@ def realize(structure: Structure, d_in: int, d_out: int) -> Realization:
         StructureError: a width that is not a positive integer.
     """
     for side, width in (("d_in", d_in), ("d_out", d_out)):
-        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-            raise StructureError(f"{structure}: {side} is {width!r}; a width is a positive integer")
+        if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= LARGEST_WIDTH:
+            raise StructureError(f"{structure}: {side} is {width!r}; a width is a positive integer up to {LARGEST_WIDTH}")
     if structure.is_dense:
         sizes = dict.fromkeys(EDGES, 1) | {"XA": d_in, "YA": d_out}
         return Realization(structure, d_in, d_out, MappingProxyType(sizes))
@@ -185,7 +188,7 @@ def _triples(width: int, exponents: tuple[float, ...]) -> list[tuple[int, int, i
             c = width // (a * b)
             if exponents[2] or c == 1:
                 found.append((a, b, c))
-    return found or [(width, 1, 1)]
+    return found
 
 
 @lru_cache(maxsize=4096)

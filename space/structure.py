@@ -16,6 +16,7 @@ from space.realization import Realization, realize
 from space.taxonomy import Theta
 
 _NEAR = Fraction(1, 10**7)
+_NUMBER = re.compile(r"[^eE]{1,40}([eE][+-]?\d{1,2})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _parse_theta(text: str) -> Theta:
 
 def _number(part: str, text: str, symbol: str) -> Fraction:
     try:
-        value = Fraction(part)
+        value = Fraction(part if _NUMBER.fullmatch(part) else "")
     except (ValueError, ZeroDivisionError):
         raise StructureError(f"{text!r}: {symbol} is {part!r}; write a number in [0, 1] such as 0.25 or 1/4") from None
     return _snap(value)

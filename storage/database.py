@@ -126,6 +126,6 @@ def _check_file(location: Location, create: bool) -> None:
     if path.is_dir():
         raise DatabaseError(f"{path} is a folder; give the path of a file, sqlite:///{path}/einsearch.db")
     if not create and not path.exists():
-        raise DatabaseError(f"no database at {path}; start one with `einsearch search --database {location.shown}`")
+        raise DatabaseError(f"no database at {path}; start one with `einsearch search --db {location.shown}`")
     if create and not path.parent.is_dir():
         raise DatabaseError(f"{path}: the folder {path.parent} does not exist; create it, or give another path")

@@ -1,8 +1,8 @@
 """Free SQL over the database, which can read and do nothing else.
 
 Two views are documented and stay as they are: `einsearch_trial_view` (one row per trial, with its study and
-structure) and `einsearch_point_view` (one row per evaluation). One statement that starts with SELECT, WITH,
-VALUES or EXPLAIN is taken; on top of that SQLite opens the file read-only, refuses every action but reading,
+structure) and `einsearch_point_view` (one row per evaluation). One statement that starts with SELECT, WITH
+or VALUES is taken; on top of that SQLite opens the file read-only, refuses every action but reading,
 and is interrupted in time; PostgreSQL runs one statement of a read-only transaction under a timeout, on a
 connection that is closed afterwards.
 """

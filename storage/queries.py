@@ -123,6 +123,9 @@ class Filters:
             bounds = getattr(self, name)
             if bounds is not None and not bounds[0] <= bounds[1]:
                 raise ConfigError(f"{name} is {bounds[0]} to {bounds[1]}; give a range, the lower end first")
+        for name, number in (("width", self.width), ("rung", self.rung)):
+            if number is not None and not 0 <= number < 2**31:
+                raise ConfigError(f"{name} is {number}; give an integer from 0 to {2**31 - 1}")
         if self.structure is not None:
             Structure.parse(self.structure)
 

@@ -15,6 +15,7 @@ from space.errors import StudyError
 from space.structure import Structure
 from storage import laws
 from storage.database import Database
+from storage.fits import save_fit
 from storage.laws.run import Axis
 from storage.schema import FINAL_STATES, PointRow, StructureRow, Trial
 from storage.studies import StudyRecord
@@ -52,14 +53,21 @@ def runs(database: Database, study: StudyRecord, kind: str | None = None) -> lis
 
 
 def values(database: Database, study: StudyRecord) -> dict[int, float] | None:
-    """Log compute multiplier of each finished trial at its own compute, by number; None before the baseline is complete."""
+    """Log compute multiplier of each finished trial at its own compute, by number; None before the baseline is complete.
+
+    Raises:
+        StudyError: the baseline is complete, and not one of its trials has a result.
+    """
     with database.reading() as session:
         baseline = select(Trial.state).where(Trial.study_id == study.id, Trial.kind == "baseline")
         if not all(state in FINAL_STATES for state in session.scalars(baseline)):
             return None
     dense = runs(database, study, "baseline")
     if not dense:
-        return None
+        raise StudyError(
+            f"every dense trial of study {study.name!r} failed or diverged, so nothing can be compared; see why with `einsearch"
+            f" query --study {study.name} --kind baseline`, and start another study"
+        )
     reference = laws.laws(dense, draws=2).dense
     return {int(run.run_id): laws.run_value(run, reference) for run in runs(database, study)}
 
@@ -96,6 +104,18 @@ def leaderboard(database: Database, study: StudyRecord) -> pd.DataFrame:
         spent = {"seconds": seconds[key], "trials": trials}
         rows.append(identify(Structure.parse(key)) | row | spent)
     return pd.DataFrame(rows)[COLUMNS]
+
+
+def forecast(database: Database, study: StudyRecord) -> laws.HoldOut | None:
+    """The laws' own test: the largest dense compute, forecast from smaller runs. None where all runs are as large."""
+    return laws.hold_out(_comparable(database, study), seed=study.seed)
+
+
+def record_laws(database: Database, study: StudyRecord) -> None:
+    """Keep the laws as they stand, under the settings of the fit and the trials that entered it."""
+    found = _comparable(database, study)
+    entered = {"seed": study.seed, "target_compute": study.target_compute, "trials": [run.run_id for run in found]}
+    save_fit(database, study.id, "laws", entered, laws.laws(found, seed=study.seed).to_dict())
 
 
 def empty_leaderboard() -> pd.DataFrame:

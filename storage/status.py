@@ -15,7 +15,7 @@ from storage.studies import find_study
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best trial so far: the highest value, or the lowest loss while no value is known."""
+    """The best structured trial so far: the highest value, or the lowest loss while no value is known."""
 
     number: int
     structure: str
@@ -80,7 +80,7 @@ def _best(session: Session, study: int) -> Best | None:
     rows = select(Trial.number, StructureRow.name, Trial.loss, Trial.value, Trial.width)
     best = session.execute(
         rows.join(StructureRow, StructureRow.id == Trial.structure_id)
-        .where(Trial.study_id == study, measured)
+        .where(Trial.study_id == study, measured, StructureRow.key != "dense")
         .order_by(Trial.value.desc().nulls_last(), Trial.loss, Trial.number)
         .limit(1)
     ).first()

@@ -18,6 +18,7 @@ from storage.database import Database
 from storage.proposals import Proposal, fill, structure_id
 from storage.schema import Study, Trial, TrialKind
 
+MOST_TRIALS = 2**31 - 1
 _CREATION_LOCK = 0
 _LONGEST_NAME = 128
 _SEEDS = 2**63
@@ -152,6 +153,7 @@ def _queue(session: Session, study: Study, kinds: Sequence[TrialKind], proposals
     for kind, proposal in zip(kinds, proposals, strict=True):
         trial = reserve(session, study, kind, "queued", study.created)
         fill(trial, proposal, structure_id(session, proposal.structure))
+        trial.config = dict(proposal.config) | {"seed": trial.seed}
         session.add(trial)
         session.flush()
 
@@ -159,8 +161,8 @@ def _queue(session: Session, study: Study, kinds: Sequence[TrialKind], proposals
 def _check(name: str, trials: int, planned: int) -> None:
     if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
         raise StudyError(f"{name!r} cannot name a study; give 1 to {_LONGEST_NAME} printable characters")
-    if trials < 1:
-        raise StudyError(f"study {name!r}: a budget of {trials} trials was given; give at least 1")
+    if not 1 <= trials <= MOST_TRIALS:
+        raise StudyError(f"study {name!r}: a budget of {trials} trials was given; give 1 to {MOST_TRIALS}")
     if trials < planned:
         raise StudyError(
             f"study {name!r}: a budget of {trials} trials was given, and its plan alone has {planned}; give at least {planned}"

@@ -68,8 +68,9 @@ def command(
 ) -> None:
     """Search for the best structure: start STUDY, or go on with it.
 
-    STUDY is its name, by default laptop. Without options, a study that takes a few minutes on two cores. It trains dense baselines, then known structures,
-    then proposes its own; it ends with the leaderboard, the fitted laws and an HTML report.
+    STUDY is its name, by default laptop. Without options, a study that takes a few minutes on two cores: it trains dense
+    baselines, then known structures, then proposes its own, and ends with the leaderboard, the fitted laws and an HTML
+    report.
     """
     from einsearch.run import run
     from search.settings import Rung, StudySettings, with_trial

@@ -69,6 +69,6 @@ def _drivers(now: StudyStatus) -> str:
 def _best(now: StudyStatus) -> str:
     best = now.best
     if best is None:
-        return "nothing finished yet"
-    multiplier = "" if best.value is None else f", compute multiplier {math.exp(best.value):.2f}"
-    return f"{best.structure}, trial {best.number}: loss {best.loss:.4f} nats{multiplier}"
+        return "nothing ranked yet"
+    multiplier = "" if best.value is None else f", multiplier {math.exp(best.value):.2f}"
+    return f"{best.structure}{multiplier}, loss {best.loss:.4f}, trial {best.number}"

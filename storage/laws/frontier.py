@@ -30,6 +30,8 @@ from storage.laws.run import Array, Axis, Index, Mask, Run, finite
 HULL_TOLERANCE = 0.04
 RUN_TOLERANCE = 0.015
 RISE_TOLERANCE = 0.01
+SAME_COMPUTE = 0.05
+"""Runs whose compute differs by less, in logarithm, count as of one budget: whole steps never spend it exactly."""
 
 USED, NOT_FINITE, ROSE = "used", "loss not finite", "loss rose again"
 ABOVE_HULL, OFF_BEST = "above the frontier", "off the best of its run"
@@ -121,11 +123,14 @@ def _judge(x: Array, log_loss: Array, index: Index, shape: PowerLaw, floor: floa
 
 
 def _edge(runs: Sequence[Run], axis: Axis) -> Literal["largest size", "smallest size"] | None:
-    """Whether the best run at the largest compute that two runs reached has an extreme size."""
+    """Whether the best run at the largest compute that two runs reached has an extreme size of those that reached it."""
     curves = [(run.size, run.log(axis)[finite(run.loss)], run.loss[finite(run.loss)]) for run in runs]
-    sizes = {size for size, _, _ in curves if np.isfinite(size)}
+    if len(curves) < 2:
+        return None
+    shared = sorted(float(x[-1]) for _, x, _ in curves)[-2] - SAME_COMPUTE
+    there = [curve for curve in curves if curve[1][-1] >= shared and np.isfinite(curve[0])]
+    sizes = {size for size, _, _ in there}
     if len(sizes) < 2:
         return None
-    shared = sorted(float(x[-1]) for _, x, _ in curves)[-2]
-    best, _, _ = min((curve for curve in curves if curve[1][-1] >= shared), key=lambda c: np.interp(shared, *c[1:]))
+    best, _, _ = min(there, key=lambda c: np.interp(shared, *c[1:]))
     return "largest size" if best == max(sizes) else "smallest size" if best == min(sizes) else None

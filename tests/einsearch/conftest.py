@@ -26,7 +26,7 @@ PLAN = [
     *("--trials", "6", "--corpus", "text", *TRIAL),
 ]
 SMALL = ["--rung", "1.5e7:8", "--rung", "3e7:16", *PLAN]
-LONGER = ["--rung", "4e8:8", "--rung", "8e8:16", *PLAN]
+LONGER = ["--rung", "1e8:8", "--rung", "3e8:16", *PLAN]
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def test_a_pipe_gets_the_answer_and_plain_progress(finished: Any) -> None:
     assert not NOISE.search(ended.out.replace(str(folder), "")), ended.out
     assert ended.out.splitlines()[1].startswith("Leaderboard of 'tiny'") and "monarch" in ended.out
     assert "L_inf" in ended.out and ended.out.endswith("report: einsearch-report.html\n")
-    assert {p.name for p in folder.iterdir()} == {"text", "einsearch.db", "einsearch.checkpoints", "einsearch-report.html"}
+    assert {p.name for p in folder.iterdir()} == {"text", "einsearch.db", "einsearch.db.checkpoints", "einsearch-report.html"}
 
 
 def test_a_complete_study_is_not_run_again(study: Any, finished: Any) -> None:

@@ -144,16 +144,20 @@ def test_a_worker_that_is_killed_is_replaced(
 
 
 def test_a_folder_that_cannot_be_written_stops_the_run_and_loses_nothing(
-    study: Study, whole: Callable[..., pd.DataFrame], planned_losses: dict[int, float], tmp_path: Path
+    study: Study,
+    drive: Callable[[Driver], Any],
+    whole: Callable[..., pd.DataFrame],
+    planned_losses: dict[int, float],
+    tmp_path: Path,
 ) -> None:
     file = tmp_path / "file"
     file.write_text("not a folder")
-    bad = Study(study.name, db=study.db, trials=4, settings=study.settings, checkpoints=file / "checkpoints")
+    bad = Study(study.name, db=study.db, trials=6, settings=study.settings, checkpoints=file / "checkpoints")
     with pytest.raises(RunError, match="cannot be written") as raised:
         bad.run(concurrency=2)
     assert isinstance(raised.value, TrialError) and "give another folder" in str(raised.value)
     frame = study.trials_frame()
     assert set(frame["state"]) == {"queued"} and (frame["flops"] == 0).all()
-    study.trials = 4
-    study.run(concurrency=2)
-    whole(study, 4, {number: planned_losses[number] for number in range(4)})
+    with study.driver(create=False) as driver:
+        drive(driver)
+    whole(study, 6, {number: planned_losses[number] for number in range(4)})

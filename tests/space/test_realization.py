@@ -112,7 +112,7 @@ def test_realised_taxonomy_approaches_the_nominal_one() -> None:
     assert real.omega == pytest.approx(float(structure.omega), abs=0.06)
 
 
-@pytest.mark.parametrize("widths", [(0, 4), (4, -1), (2.0, 4), (True, 4), ("4", 4)])
+@pytest.mark.parametrize("widths", [(0, 4), (4, -1), (2.0, 4), (True, 4), ("4", 4), (10**20, 4)])
 def test_a_width_is_a_positive_integer(widths: tuple[int, int]) -> None:
     with pytest.raises(StructureError, match="a width is a positive integer"):
         Structure.parse("monarch").realize(*widths)

@@ -76,6 +76,8 @@ def test_text_names_a_structure(text: str, theta: str) -> None:
         ("(0|0|1|0|0|1|0)", "write 'dense'"),
         ("(nan|0|0|0|0|0|0)", "alpha is 'nan'"),
         ("(1/0|0|0|0|0|0|0)", "alpha is '1/0'"),
+        ("(1e99999999|0|0|0|1|0|0)", "alpha is '1e99999999'"),
+        ("btt:1e-99999999", "rho is '1e-99999999'"),
         ("(1|0|0|0|1|0)", "6 entries given; theta has 7"),
         ("(1|0|0|0|1|0|1/2", "unbalanced parenthesis"),
     ],

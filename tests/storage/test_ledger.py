@@ -82,7 +82,7 @@ def test_planned_trials_come_first_in_order_then_reservations_up_to_the_budget(l
         ("known", "(1/2|0|1/2|0|1/2|1/2|0)", 1, 256),
         ("proposal", None, None, None),
     ]
-    assert claims[1].config == {"lr": 0.003, "width": 256}
+    assert claims[1].config == {"lr": 0.003, "width": 256, "seed": claims[1].seed}
     assert len({c.seed for c in claims}) == 10
     assert ledger.claim(driver) == Wait(10)
     for claim in claims:

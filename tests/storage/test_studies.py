@@ -66,7 +66,7 @@ def test_other_settings_are_refused_naming_each_difference(database: Database, n
         ({"name": " "}, "cannot name a study"),
         ({"name": "a\nb"}, "cannot name a study"),
         ({"name": "x" * 129}, "cannot name a study; give 1 to 128"),
-        ({"trials": 0}, "a budget of 0 trials was given; give at least 1"),
+        ({"trials": 0}, "a budget of 0 trials was given; give 1 to"),
         ({"trials": 1}, "its plan alone has 2; give at least 2"),
         ({"seed": -1}, "the seed is -1; give a whole number from 0"),
         ({"target_compute": float("nan")}, "the target compute is nan FLOPs; give a number above 0"),
