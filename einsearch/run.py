@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from einsearch.output import line_width
 from einsearch.standings import COLUMNS, fitted_to_line, standings
 from search import DEFAULT_DB
+from space.errors import RunError
 
 if TYPE_CHECKING:
     from search.driver import Driver
     from search.study import Study
+
+
+class Stopped(RunError):
+    """Ctrl-C was pressed."""
 
 
 def run(study: Study, *, create: bool, concurrency: int | None, report_: Path, quiet: bool) -> None:
@@ -30,7 +38,7 @@ def run(study: Study, *, create: bool, concurrency: int | None, report_: Path, q
     try:
         with study.driver(create=create) as driver:
             spend(study, driver, concurrency, quiet)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         click.echo(f"stopped; nothing recorded is lost. Go on with:\n  {resume_command(study)}", err=True)
         raise click.exceptions.Exit(130) from None
     answer(study, report_)
@@ -46,10 +54,26 @@ def spend(study: Study, driver: Driver, concurrency: int | None, quiet: bool) ->
     if not quiet:
         click.echo(f"study {study.name!r} in {place}: {now.done} of {now.budget} trials done", err=True)
     if now.done < now.budget:
-        with watching(driver, driver.database, study.name, quiet):
+        with stopping(driver), watching(driver, driver.database, study.name, quiet):
             study.execute(driver, concurrency)
     elif not quiet:
         click.echo(f"nothing is left to run; for more: {resume_command(study)} --trials +10", err=True)
+
+
+@contextmanager
+def stopping(driver: Driver) -> Iterator[None]:
+    """Let Ctrl-C stop the driver between two of its steps, never in the middle of a transaction; a second one stops at once."""
+
+    def stop(*_: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        driver.fault = driver.fault or Stopped("stopped from the keyboard")
+        click.echo("stopping; press Ctrl-C again to stop at once", err=True)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def rehearse(study: Study) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,17 +16,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import func, select
 
 from search.driver import Driver
 from search.settings import Rung, StudySettings
 from search.study import Study
 from space.errors import RunError, TrialError
-from storage.database import Database
-from storage.schema import FINAL_STATES, Trial
 
 PATIENCE = 120.0
 """Seconds after which a condition that was waited for has failed."""
+
+ENDED = "finished IS NOT NULL"
+UNDER_WAY = "state = 'running' AND steps > 0"
 
 LISTENING = "0A"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
@@ -36,15 +37,13 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
     pause = threading.Event()
     while not condition():
         assert time.monotonic() < end, f"waited in vain until {what}"
-        pause.wait(0.02)
+        pause.wait(0.1)
 
 
-def ended(study: Study) -> int:
-    """Trials that have ended; 0 while there is no database."""
-    if not Path(study.db.removeprefix("sqlite:///")).exists():
-        return 0
-    with contextlib.suppress(Exception), Database.open(study.db) as database, database.reading() as session:
-        return session.scalar(select(func.count()).select_from(Trial).where(Trial.state.in_(FINAL_STATES))) or 0
+def count(study: Study, condition: str) -> int:
+    """Trials that meet a condition in SQL; 0 while there is no table."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(study.db.removeprefix("sqlite:///"))) as file:
+        return int(file.execute(f"SELECT count(*) FROM einsearch_trials WHERE {condition}").fetchone()[0])
     return 0
 
 
@@ -77,22 +76,22 @@ def listening(pids: set[int]) -> set[str]:
     return found
 
 
-@pytest.fixture
-def slow(study: Study, settings: StudySettings) -> Study:
-    """The study with eight times the compute: long enough to be met in mid-trial."""
-    rungs = tuple(Rung(flops=8 * rung.flops, width=rung.width) for rung in settings.rungs)
-    study.settings = replace(settings, rungs=rungs, trial=replace(settings.trial, evaluations=8))
-    return study
+def lengthen(settings: StudySettings, factor: float) -> StudySettings:
+    """The settings with more compute and more evaluations: a study that can be met in mid-trial."""
+    rungs = tuple(Rung(flops=factor * rung.flops, width=rung.width) for rung in settings.rungs)
+    return replace(settings, rungs=rungs, trial=replace(settings.trial, evaluations=8))
 
 
 def test_kill_9_again_and_again(
-    slow: Study,
+    study: Study,
+    settings: StudySettings,
     others: Any,
     drive: Callable[[Driver], Any],
     whole: Callable[..., pd.DataFrame],
     tmp_path: Path,
 ) -> None:
-    calm = Study("calm", db=f"sqlite:///{tmp_path}/calm.db", trials=4, settings=slow.settings)
+    study.settings = lengthen(settings, 8)
+    calm = Study("calm", db=f"sqlite:///{tmp_path}/calm.db", trials=4, settings=study.settings)
     with calm.driver(create=True) as driver:
         drive(driver)
     losses = calm.trials_frame()["loss"].to_dict()
@@ -100,47 +99,54 @@ def test_kill_9_again_and_again(
     rng = random.Random(0)
     for kill in range(2):
         mark = f"{os.getpid()}-{kill}"
-        before = ended(slow)
-        pid = others.start(slow, workers=2, mark=mark)
+        before = count(study, ENDED)
+        pid = others.start(study, workers=2, mark=mark)
         wanted = before + 1
-        wait_until(lambda wanted=wanted: ended(slow) >= wanted, f"{wanted} trials have ended")
+        wait_until(lambda wanted=wanted: count(study, ENDED) >= wanted, f"{wanted} trials have ended")
         if kill == 0:
             assert listening(set(marked(mark)) | {pid}) <= LOOPBACK
         threading.Event().wait(rng.random() * 0.3)
         os.kill(pid, signal.SIGKILL)
         assert others.wait(pid) == -signal.SIGKILL
         wait_until(lambda mark=mark: not marked(mark), "the processes of a killed driver have gone")
-    assert ended(slow) < 6, "the study was over before it was killed"
+    assert count(study, ENDED) < 6, "the study was over before it was killed"
 
-    with slow.driver(create=False) as driver:
+    with study.driver(create=False) as driver:
         drive(driver)
-    whole(slow, 6, losses)
+    whole(study, 6, losses)
 
 
 def workers() -> list[int]:
     """Processes of this test's own that run a trial."""
     mine = f"EINSEARCH_TEST_MARK={os.environ.get('EINSEARCH_TEST_MARK')}\0".encode()
-    return [pid for pid, command, environment in processes() if command.startswith(b"ray::TrialActor") and mine in environment]
+    return [
+        pid
+        for pid, command, environment in processes()
+        if command.startswith((b"ray::TrialActor", b"ray::ResourceTrainable")) and mine in environment
+    ]
 
 
 def test_a_worker_that_is_killed_is_replaced(
-    slow: Study, whole: Callable[..., pd.DataFrame], attempts: Callable[[Study], pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+    study: Study,
+    settings: StudySettings,
+    whole: Callable[..., pd.DataFrame],
+    attempts: Callable[[Study], pd.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("EINSEARCH_TEST_MARK", str(slow.db))
-    slow.trials = 4
+    monkeypatch.setenv("EINSEARCH_TEST_MARK", study.db)
+    study.settings, study.trials = lengthen(settings, 20), 4
 
     def kill() -> None:
-        wait_until(lambda: ended(slow) >= 1 and bool(workers()), "a worker runs")
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(workers()[0], signal.SIGKILL)
+        wait_until(lambda: count(study, UNDER_WAY) > 0, "a trial is under way")
+        os.kill(workers()[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    slow.run(concurrency=1)
+    study.run(concurrency=1)
     killer.join()
-    whole(slow, 4)
-    lost = attempts(slow).query("state == 'preempted'")
-    assert len(lost) == 1
+    whole(study, 4)
+    lost = attempts(study).query("state == 'preempted'")
+    assert len(lost) == 1 and (lost["flops"] > 0).all()
 
 
 def test_a_folder_that_cannot_be_written_stops_the_run_and_loses_nothing(
