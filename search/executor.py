@@ -30,6 +30,7 @@ _DRIVERS: dict[int, Driver] = {}
 QUIET = {
     "RAY_AUTH_MODE": "disabled",  # a cluster of this process's own, on loopback
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # agents of a killed driver look for it so long
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the other output obeys verbose=0

@@ -48,10 +48,10 @@ def _check_integer(name: str, given: int, least: int) -> None:
         raise ConfigError(f"{name} is {given!r}; give an integer of at least {least}")
 
 
-LAPTOP = (Rung(flops=5e10, width=16), Rung(flops=1e11, width=24), Rung(flops=2e11, width=24))
+LAPTOP = (Rung(flops=4e10, width=16), Rung(flops=8e10, width=24), Rung(flops=1.6e11, width=24))
 """Rungs of a study that takes minutes on two cores; the widths are near the optimum of each."""
 
-BASELINE = ((2, 16), (2, 24), (2, 32), (1, 16), (1, 24), (0, 16))
+BASELINE = ((2, 24), (2, 32), (1, 16), (1, 24), (0, 16))
 """Dense trials of such a study, as (rung, width): the sizes of its rungs and of their neighbours."""
 
 
