@@ -12,8 +12,9 @@ A trial of (s, rung) is worth what it is expected to teach about the target: wit
     gain(s, r) = E[max(0, mu_t(s) - best)],   mu_t(s) ~ N(mean(s, 0), cov((s, 0), (s, c_r))**2 / (var(s, c_r) + noise))
 
 the knowledge-gradient form of expected improvement. Proposed is the largest gain(s, r) / C_r**t: gain per FLOP while there is
-much to explore, gain alone at the end, when the leaders must be confirmed near the target (cost cooling, Lee et al. 2020).
-Nothing here knows that omega = 0 and psi = 1 are good.
+much to explore, gain alone near the end (cost cooling, Lee et al. 2020). The last proposals confirm: each measures, at the rung
+nearest the target, the structure whose mean there is highest among those not measured there yet, so that the answer of a study
+does not rest on an extrapolation. Nothing here knows that omega = 0 and psi = 1 are good.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -42,10 +44,16 @@ FEWEST = 4
 DRAWS = 300
 """Random structures in a row, none of them new at a rung, after which the rung counts as exhausted."""
 
+CONFIRM = 0.3
+"""Share of a study's proposals, its last ones, that measure the most promising structures at the target."""
+
 FIT = {"timeout_sec": 3.0, "options": {"maxiter": 30}}
 """Bounds on the fit of the hyperparameters: a driver that thinks dispatches no trials."""
 
 Floats = NDArray[np.float64]
+
+Tried = AbstractSet[tuple[int, Hashable]]
+"""Pairs of a rung and what a structure really is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ class Steering:
     Args:
         rungs: training FLOPs of each rung, ascending.
         target: the compute, in FLOPs, at which the study wants to know the best structure.
-        explore: share of proposals that are drawn at random, whatever the model says.
+        explore: share of proposals that are drawn at random, whatever the model says; the last ones are not.
         candidates: random structures the model is asked about, besides the neighbours of the best.
         identity: what a structure really is at a rung; of two with equal identity there, one is tried.
     """
@@ -95,22 +103,43 @@ class Steering:
         structured = [o for o in observed if not o.structure.is_dense]
         known = [o for o in structured if o.value is None or math.isfinite(o.value)]
         measured = sum(o.value is not None for o in known)
-        if measured < FEWEST or rng.random() < self.explore:
+        if measured < FEWEST or (left > CONFIRM and rng.random() < self.explore):
             return self._random(structured, rng)
-        pool = self._pool(known, rng)
-        gain, mean, sd = self._gain(known, pool)
         tried = {(o.rung, self.identity(o.structure, o.rung)) for o in structured}
-        ranked = np.argsort(-gain / np.asarray(self.rungs) ** left, axis=None, kind="stable")
-        for index in ranked:
-            best, rung = divmod(int(index), len(self.rungs))
-            if (rung, self.identity(pool[best], rung)) not in tried:
-                return Proposal(pool[best], rung, "proposal", float(mean[best]), float(sd[best]))
-        return self._random(structured, rng)
+        confirmation = self._confirmation(known, tried) if left <= CONFIRM else None
+        return confirmation or self._improvement(known, tried, rng, left) or self._random(structured, rng)
 
     def log_compute(self, rung: int) -> float:
         """c of a rung."""
         span = math.log(self.target / self.rungs[0]) or 1.0
         return math.log(self.rungs[rung] / self.target) / span
+
+    @property
+    def _confirming(self) -> int:
+        """The rung nearest the target."""
+        return min(range(len(self.rungs)), key=lambda rung: abs(self.log_compute(rung)))
+
+    def _confirmation(self, known: Sequence[Observation], tried: Tried) -> Proposal | None:
+        """The most promising of the structures not measured at the target's rung; None when all are."""
+        rung = self._confirming
+        pool = list(dict.fromkeys(o.structure for o in known if (rung, self.identity(o.structure, rung)) not in tried))
+        if not pool:
+            return None
+        mean, cov, _ = self._posterior(known, pool)
+        best = int(np.argmax(mean))
+        return Proposal(pool[best], rung, "proposal", float(mean[best]), math.sqrt(cov[best, 0, 0]))
+
+    def _improvement(
+        self, known: Sequence[Observation], tried: Tried, rng: np.random.Generator, left: float
+    ) -> Proposal | None:
+        """The largest gain per C**left that was not tried yet; None where all of the pool was."""
+        pool = self._pool(known, rng)
+        gain, mean, sd = self._gain(known, pool)
+        for index in np.argsort(-gain / np.asarray(self.rungs) ** left, axis=None, kind="stable"):
+            best, rung = divmod(int(index), len(self.rungs))
+            if (rung, self.identity(pool[best], rung)) not in tried:
+                return Proposal(pool[best], rung, "proposal", float(mean[best]), float(sd[best]))
+        return None
 
     def _random(self, observed: Sequence[Observation], rng: np.random.Generator) -> Proposal:
         """A structure no one has tried, on the cheapest rung where one can be told from those."""
@@ -133,9 +162,22 @@ class Steering:
         return list(dict.fromkeys([*tried, *near, *(sample_structure(rng) for _ in range(self.candidates))]))
 
     def _gain(self, observed: Sequence[Observation], pool: Sequence[Structure]) -> tuple[Floats, Floats, Floats]:
-        """Expected improvement at the target of each (candidate, rung), and each candidate's prediction there."""
-        import torch
+        """Expected improvement at the target of each (candidate, rung), and each candidate's prediction there.
+
+        `pool` begins with the structures of `observed`: the best of them is what is to be improved on.
+        """
         from scipy.stats import norm
+
+        mean, cov, noise = self._posterior(observed, pool)
+        variance = np.diagonal(cov, axis1=1, axis2=2)
+        learnt = np.abs(cov[:, 0, 1:]) / np.sqrt(variance[:, 1:] + noise)
+        tried = len({o.structure for o in observed})
+        z = (mean - mean[:tried].max())[:, None] / learnt
+        return learnt * (z * norm.cdf(z) + norm.pdf(z)), mean, np.sqrt(variance[:, 0])
+
+    def _posterior(self, observed: Sequence[Observation], pool: Sequence[Structure]) -> tuple[Floats, Floats, float]:
+        """Mean of each candidate at the target (P,), covariance of (target, each rung) (P, 1 + R, 1 + R), noise of a trial."""
+        import torch
 
         at = [(self.log_compute(o.rung), o) for o in observed]
         done = [(features(o.structure, c), o.value) for c, o in at if o.value is not None]
@@ -145,16 +187,11 @@ class Steering:
             model = fit(np.array([x for x, _ in done]), np.array([y for _, y in done]), np.array(running))
         with torch.no_grad(), _numerical_warnings_off():
             posterior = model.posterior(torch.as_tensor(np.array(points)))
-            mean = posterior.mean[..., 0].numpy()
+            mean = posterior.mean[:, 0, 0].numpy()
             cov = posterior.distribution.covariance_matrix.numpy()
             scale = float(getattr(model.outcome_transform, "stdvs", torch.ones(1)).reshape(-1)[0])
             noise = float(model.likelihood.noise.reshape(-1)[0]) * scale**2
-        variance = np.diagonal(cov, axis1=1, axis2=2)
-        learnt = np.abs(cov[:, 0, 1:]) / np.sqrt(variance[:, 1:] + noise)
-        tried = len({o.structure for o in observed})
-        lead = (mean[:, 0] - mean[:tried, 0].max())[:, None]
-        z = lead / learnt
-        return learnt * (z * norm.cdf(z) + norm.pdf(z)), mean[:, 0], np.sqrt(variance[:, 0])
+        return mean, cov, noise
 
 
 def features(structure: Structure, log_compute: float) -> list[float]:

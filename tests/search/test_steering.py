@@ -84,6 +84,20 @@ def test_a_leader_is_promoted_to_the_target_at_the_end() -> None:
     assert steering.propose(results(steering, 16), np.random.default_rng(1), left=4.0).rung == 0, "where compute is dear"
 
 
+def test_the_last_proposals_measure_the_best_that_were_not_measured_at_the_target() -> None:
+    steering = Steering(RUNGS, 4e12, explore=1.0, candidates=8)
+    observed = results(steering, 12)
+    best = sorted(observed, key=lambda o: -(o.value or 0.0))
+    confirmed = []
+    for number in range(3):
+        proposal = steering.propose(observed, np.random.default_rng(number), left=0.25)
+        assert (proposal.origin, proposal.rung) == ("proposal", 1), "no proposal at random so late"
+        confirmed.append(proposal.structure)
+        observed.append(Observation(proposal.structure, 1, truth(proposal.structure, 0.0)))
+    assert len(set(confirmed)) == 3 and set(confirmed) <= {o.structure for o in best[:6]}
+    assert steering.propose(observed, np.random.default_rng(0), left=0.31).origin == "random", "explore = 1 until then"
+
+
 def test_what_cannot_be_told_apart_is_exhausted_with_a_message() -> None:
     two = Steering(RUNGS, 4e12, identity=lambda structure, rung: structure.omega == 0 if rung else 0)
     first = two.propose([], np.random.default_rng(0))
