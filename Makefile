@@ -14,7 +14,7 @@ search: $(VENV)/installed
 	$(BIN)/einsearch search
 
 test: $(VENV)/installed-dev check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check --quiet $(SOURCES)
