@@ -108,6 +108,8 @@ class StudySettings:
         for index, structure in enumerate(structures):
             if structure.is_dense:
                 raise ConfigError("known: dense is among the known structures; it is the baseline already")
+            if not structure.searchable:
+                raise ConfigError(f"known: {structure} has fixed sizes or over two factors; give structures of seven exponents")
             if structure in structures[:index]:
                 raise ConfigError(f"known: {structure} is there twice; give each structure once")
 

@@ -2,98 +2,104 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
-from space import catalogue, taxonomy
-from space.constraints import DENSE_THETA, canonical, check
-from space.edges import EDGES, SYMBOLS, TRANSPOSED
+from space import catalogue, parsing, taxonomy
+from space.constraints import DENSE_THETA, Fixed, canonical_form, check, permute
+from space.edges import LENGTHS, edge_names, mirrored
 from space.errors import StructureError
 from space.realization import Realization, realize
 from space.taxonomy import Theta
 
-_NEAR = Fraction(1, 10**7)
-_NUMBER = re.compile(r"[^eE]{1,40}([eE][+-]?\d{1,2})?")
-
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A dense matrix (one factor) or a two-factor Einsum, always in canonical form: equal structures compare equal.
+    """A dense matrix (one factor) or an Einsum of two or more, always in canonical form: equal structures compare equal.
 
-    `theta` holds seven exact exponents in the order of `space.edges.EDGES`; the dense matrix, one factor A, is
-    (1, 0, 0, 1, 0, 0, 0).
+    `theta` holds exact exponents in the order of `space.edges.edge_names(factors)`: seven for two factors, 18 for three; the
+    dense matrix, one factor A, is (1, 0, 0, 1, 0, 0, 0). `fixed` holds the edges that have the same size at every width.
 
     >>> Structure.parse("(0.5|0|0.5|0|0.5|0.5|0)")
     Structure('monarch')
     >>> s = Structure.parse("low_rank:1/2"); s.omega, s.psi, s.nu
     (Fraction(0, 1), Fraction(1, 2), Fraction(1, 2))
+    >>> Structure.parse("monarch:blocks=4").key
+    '(1|0|0|0|1|0|1){XAB=4,YAB=4}'
+    >>> Structure.parse("tensor_train3:1/6").factors
+    3
     """
 
     theta: Theta
+    fixed: Fixed = ()
 
     def __post_init__(self) -> None:
-        form = canonical(self.theta)
-        check(form, format_theta(self.theta))
-        object.__setattr__(self, "theta", form)
+        check(self.theta, parsing.spell(self.theta, self.fixed), self.fixed)
+        theta, fixed = canonical_form(self.theta, self.fixed)
+        object.__setattr__(self, "theta", theta)
+        object.__setattr__(self, "fixed", fixed)
 
     @classmethod
     def parse(cls, text: str) -> Structure:
-        """The structure that `text` names: a name of the catalogue, or seven exponents such as `(1/2|0|1/2|0|1/2|1/2|0)`.
+        """The structure that `text` names.
+
+        That is a name of `space.catalogue`, such as `monarch`, `btt:1/4`, `tensor_train3:rank=4`; or exponents, such as
+        `(1/2|0|1/2|0|1/2|1/2|0)`, seven for two factors and 18 for three; with fixed sizes behind it, such as `{AB=64}`.
 
         Raises:
             StructureError: quotes `text` and says which part of it is wrong and what is allowed.
         """
-        stripped = text.strip()
-        if re.search(r"[|,(]", stripped):
-            return cls._feasible(_parse_theta(stripped), repr(text))
-        label, colon, exponent = stripped.partition(":")
-        name = label.lower().replace("-", "_")
-        rho = _number(exponent, text, "rho") if colon else None
-        theta = catalogue.theta_of(name, rho)
-        if theta is None:
-            raise StructureError(_unknown(text, name, rho))
-        return cls._feasible(theta, f"{text!r} = {format_theta(theta)}")
+        return cls._feasible(parsing.parse(text))
 
     @classmethod
     def from_theta(cls, theta: Iterable[float | Fraction]) -> Structure:
-        """The structure of seven numbers; floats within 1e-7 of a fraction with a small denominator become that fraction.
+        """The structure of 7, 18, 41, ... numbers; floats within 1e-7 of a fraction with a small denominator become it.
 
         Raises:
             StructureError: where theta is not feasible.
         """
-        values = list(theta)
-        given = "(" + "|".join(f"{v}" for v in values) + ")"
-        if len(values) != len(EDGES):
-            raise StructureError(_wrong_length(given, len(values)))
-        return cls._feasible(tuple(_exact(v, given, s) for v, s in zip(values, SYMBOLS, strict=True)), given)
+        return cls._feasible(parsing.numbers(theta))
 
     @classmethod
-    def _feasible(cls, theta: Theta, given: str) -> Structure:
-        """The structure of theta; an error quotes `given`."""
-        check(canonical(theta), given)
-        return cls(theta)
+    def _feasible(cls, parsed: parsing.Parsed) -> Structure:
+        """The structure of theta and fixed sizes; an error quotes what was given."""
+        check(parsed.theta, parsed.given, parsed.fixed)
+        return cls(parsed.theta, parsed.fixed)
 
     @property
     def is_dense(self) -> bool:
         """Whether this is the dense matrix."""
-        return self.theta == DENSE_THETA
+        return self.theta == DENSE_THETA and not self.fixed
 
     @property
     def factors(self) -> int:
-        """Number of factors: 1 for dense, else 2."""
-        return 1 if self.is_dense else 2
+        """Number of factors: 1 for dense, else 2 or more."""
+        return 1 if self.is_dense else LENGTHS[len(self.theta)]
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """The edges that the entries of `theta` belong to."""
+        return edge_names(LENGTHS[len(self.theta)])
+
+    @property
+    def searchable(self) -> bool:
+        """Whether studies range over it: dense or two factors, no fixed sizes, so that seven exponents say everything."""
+        return self.factors <= 2 and not self.fixed
 
     @property
     def omega(self) -> Fraction:
-        """Parameter sharing: parameters / MACs = Theta(d ** -omega). 0 is best."""
+        """Parameter sharing: parameters / MACs = Theta(d ** -omega). 0 is best.
+
+        This and `psi` and `nu` hold for widths that grow while fixed sizes stay. Where all sizes of a side are fixed, its
+        width cannot grow; they are then those of the exponents, as if the sizes grew with the model (see `aligned`).
+        """
         return Fraction(0) if self.is_dense else taxonomy.omega(self.theta)
 
     @property
     def psi(self) -> Fraction:
-        """Rank: rank(W) = Theta(d ** psi). 1 is full."""
+        """Rank: rank(W) = Theta(d ** psi). 1 is full. With more than two factors an upper bound."""
         return Fraction(1) if self.is_dense else taxonomy.psi(self.theta)
 
     @property
@@ -103,24 +109,54 @@ class Structure:
 
     @property
     def key(self) -> str:
-        """Canonical text that parses back to this structure: seven exponents, or `dense`."""
-        return "dense" if self.is_dense else format_theta(self.theta)
+        """Canonical text that parses back to this structure: its exponents and fixed sizes, or `dense`."""
+        return "dense" if self.is_dense else parsing.spell(self.theta, self.fixed)
 
     @property
     def name(self) -> str:
         """Name in the catalogue where there is one, else the key."""
-        return catalogue.name_of(self.theta) or self.key
+        return catalogue.name_of(self.theta, self.fixed) or self.key
 
     @property
     def transposed(self) -> Structure:
         """The structure of the transposed matrix."""
-        return self if self.is_dense else Structure(tuple(self.theta[i] for i in TRANSPOSED))
+        if self.is_dense:
+            return self
+        swap = str.maketrans("XY", "YX")
+        sizes = {edge.translate(swap): size for edge, size in self.fixed}
+        fixed = tuple((edge, sizes[edge]) for edge in self.edges if edge in sizes)
+        return Structure(permute(self.theta, mirrored(self.factors)), fixed)
+
+    def aligned(self, side: Literal["input", "output"], n_head: int, d_head: int) -> Structure:
+        """This structure with the axes of one side set to attention heads: (head, feature of it), head slowest (P1 App. F).
+
+        Queries, keys and values take (phi, epsilon) = (n_head, d_head) on their output, the attention's output projection
+        takes (gamma, alpha) = (n_head, d_head) on its input. The layer's width on that side is then exactly n_head d_head.
+        Exponents and taxonomy stay those of the structure, whose sizes these are at one width.
+
+        >>> Structure.parse("monarch").aligned("output", n_head=12, d_head=64).key
+        '(1/2|0|1/2|0|1/2|1/2|0){YB=64,YAB=12}'
+
+        Raises:
+            StructureError: where the structure does not share that side between one factor's own axis and one of both, as
+                Monarch and BTT do, or has fixed sizes there already.
+        """
+        shared, own, other = ("XAB", "XA", "XB") if side == "input" else ("YAB", "YB", "YA")
+        exponents = dict(zip(self.edges, self.theta, strict=True))
+        fits = self.factors == 2 and exponents[shared] and exponents[own] and not exponents[other]
+        if not fits or any(edge[0] == shared[0] for edge, _ in self.fixed):
+            raise StructureError(
+                f"{self}: its {side} has no axes for the heads; two factors are needed, exponents above 0 for {shared} and"
+                f" {own}, 0 for {other}, and no fixed sizes there, as in monarch or btt:1/4"
+            )
+        heads = {shared: n_head, own: d_head, **dict(self.fixed)}
+        return Structure(self.theta, tuple((edge, heads[edge]) for edge in self.edges if edge in heads))
 
     def realize(self, d_in: int, d_out: int) -> Realization:
         """Integer sizes and exact cost for a layer from `d_in` to `d_out` (see `space.realization`).
 
         Raises:
-            StructureError: where a width is not a positive integer.
+            StructureError: where a width is not a positive integer, or not one that the fixed sizes allow.
         """
         return realize(self, d_in, d_out)
 
@@ -129,53 +165,3 @@ class Structure:
 
     def __repr__(self) -> str:
         return f"Structure({self.name!r})"
-
-
-def format_theta(theta: Iterable[Fraction]) -> str:
-    """Theta as text, `(1/2|0|1/2|0|1/2|1/2|0)`."""
-    return "(" + "|".join(map(str, theta)) + ")"
-
-
-def _parse_theta(text: str) -> Theta:
-    if text.startswith("(") != text.endswith(")"):
-        raise StructureError(f"{text!r}: unbalanced parenthesis; write (alpha|beta|gamma|delta|epsilon|phi|rho)")
-    parts = [part.strip() for part in re.split(r"[|,]", text.strip("()"))]
-    if len(parts) != len(EDGES):
-        raise StructureError(_wrong_length(repr(text), len(parts)))
-    return tuple(_number(part, text, symbol) for part, symbol in zip(parts, SYMBOLS, strict=True))
-
-
-def _number(part: str, text: str, symbol: str) -> Fraction:
-    try:
-        value = Fraction(part if _NUMBER.fullmatch(part) else "")
-    except (ValueError, ZeroDivisionError):
-        raise StructureError(f"{text!r}: {symbol} is {part!r}; write a number in [0, 1] such as 0.25 or 1/4") from None
-    return _snap(value)
-
-
-def _exact(value: float | Fraction, given: str, symbol: str) -> Fraction:
-    try:
-        return _snap(Fraction(value))
-    except (ValueError, OverflowError, TypeError):
-        raise StructureError(f"{given}: {symbol} is {value!r}; every entry of theta is a number in [0, 1]") from None
-
-
-def _snap(value: Fraction) -> Fraction:
-    near = value.limit_denominator(1000)
-    return near if abs(near - value) < _NEAR else value
-
-
-def _wrong_length(given: str, count: int) -> str:
-    names = ", ".join(SYMBOLS)
-    return f"{given}: {count} entries given; theta has {len(EDGES)}: {names}"
-
-
-def _unknown(text: str, name: str, rho: Fraction | None) -> str:
-    if rho is None and name in catalogue.FAMILIES:
-        return f"{text!r}: {name} needs the exponent of its rank, such as {name}:1/2"
-    if rho is not None and catalogue.theta_of(name) is not None:
-        return f"{text!r}: {name} takes no exponent; write {name!r}"
-    known = [*catalogue.FIXED, *catalogue.FAMILIES, *catalogue.PAPER]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{text!r} is not a structure; {hint}known: {catalogue.spellings()}"

@@ -23,9 +23,9 @@ def command(structure: str, d_in: int, d_out: int | None, format_: str) -> None:
     """What STRUCTURE is and what it costs as a layer.
 
     STRUCTURE is a name (dense, monarch, kronecker, generic, low_rank:1/2, btt:1/4, tensor_train:1/4, ...) or its seven
-    exponents, "(alpha|beta|gamma|delta|epsilon|phi|rho)".
+    exponents, "(alpha|beta|gamma|delta|epsilon|phi|rho)". It may have more factors (kronecker3, block_tensor_train3:1/6) or
+    edges of fixed size (monarch:blocks=4, low_rank:rank=64).
     """
-    from space.edges import EDGES
     from space.structure import Structure
 
     parsed = Structure.parse(structure)
@@ -34,17 +34,18 @@ def command(structure: str, d_in: int, d_out: int | None, format_: str) -> None:
     facts = {
         "name": parsed.name,
         "key": parsed.key,
-        "theta": theta if format_ == "json" else dict(zip(EDGES, theta, strict=True)),
+        "theta": theta if format_ == "json" else dict(zip(parsed.edges, theta, strict=True)),
         "omega": float(parsed.omega),
         "psi": float(parsed.psi),
         "nu": float(parsed.nu),
         "factors": parsed.factors,
+        "fixed": dict(parsed.fixed),
         "d_in": real.d_in,
         "d_out": real.d_out,
         "padded_in": real.padded_in,
         "padded_out": real.padded_out,
         "sizes": dict(real.sizes),
-        "order": real.order,
+        "order": real.sequence,
         "macs": real.macs,
         "params": real.params,
         "rank": real.rank,
@@ -59,14 +60,14 @@ def lines(structure: Structure, real: Realization) -> dict[str, str]:
     dense = real.d_in * real.d_out
     padded = (real.padded_in, real.padded_out) != (real.d_in, real.d_out)
     padding = f", padded to {real.padded_in:,} to {real.padded_out:,}" if padded else ""
-    order = "" if structure.is_dense else f", factor {real.order} first"
+    order = "" if structure.is_dense else f", factors in the order {real.sequence}"
     return {
         "structure": structure.name,
         "theta": "one factor" if structure.is_dense else structure.key,
         "taxonomy": f"omega {structure.omega}, psi {structure.psi}, nu {structure.nu}",
         "": f"omega {real.omega:.3g}, psi {real.psi:.3g}, nu {real.nu:.3g} as realised at these widths",
         "layer": f"{real.d_in:,} to {real.d_out:,}{padding}",
-        "sizes": ", ".join(f"{edge} {size}" for edge, size in real.sizes.items()),
+        "sizes": ", ".join(f"{edge} {size}" for edge, size in real.sizes.items() if structure.factors <= 2 or size > 1),
         "macs": f"{real.macs:,} per token, {real.macs / dense:.3g} of dense{order}",
         "params": f"{real.params:,}, {real.params / dense:.3g} of dense",
         "rank": f"{real.rank:,} of {min(real.d_in, real.d_out):,}",

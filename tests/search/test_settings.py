@@ -51,6 +51,8 @@ def test_settings_round_trip_through_json(settings: StudySettings) -> None:
         ({"known_rung": -1}, "known_rung: rung -1 is not"),
         ({"known": ("dense",)}, "known: dense is among"),
         ({"known": ("monarch", "monarch")}, "known: monarch is there twice"),
+        ({"known": ("kronecker3",)}, "known: kronecker3 has fixed sizes or over two factors"),
+        ({"known": ("monarch:blocks=4",)}, "known: monarch:blocks=4 has fixed sizes"),
         ({"target_compute": 0.0}, "target_compute is 0.0; give a finite number of FLOPs above 0"),
         ({"target_compute": math.inf}, "target_compute is inf"),
         ({"explore": 1.5}, r"explore is 1.5; give a share in \[0, 1\]"),
