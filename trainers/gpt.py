@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from space.errors import ConfigError, StructureError
 from space.structure import Structure
 from trainers.layers import EinsumLinear
-from trainers.products import transpose
 
 BASE_DEPTH = 3
 """Depth at which a branch has multiplier 1."""
@@ -117,11 +116,8 @@ class FeedForward(nn.Module):
         self.down = _linear(config, "down")
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, d) -> (B, T, d)
-        """Applied to each token alone. A structured branch is computed feature-major from end to end."""
-        if self.up.structure.is_dense:
-            return self.down(F.gelu(self.up(x)))  # type: ignore[no-any-return]
-        columns = transpose(x.flatten(0, 1))
-        return transpose(self.down.columns(F.gelu(self.up.columns(columns)))).view_as(x)
+        """Applied to each token alone."""
+        return self.down(F.gelu(self.up(x)))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):

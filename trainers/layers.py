@@ -1,27 +1,30 @@
-"""`EinsumLinear`: any two-factor Einsum structure, or a dense matrix, as a drop-in for `torch.nn.Linear`."""
+"""`EinsumLinear`: any Einsum structure, or a dense matrix, as a drop-in for `torch.nn.Linear`."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from space.errors import StructureError
 from space.realization import Realization
 from space.structure import Structure
-from trainers.products import Edges, contract, materialise, products, transpose
+from trainers.chain import chain_materialise
+from trainers.plans.choice import execute
+from trainers.plans.problem import Chain, Problem
+from trainers.products import Edges, materialise, products
 
-MOVE_COST = 40
-"""Time to move one feature of one token between products, in MACs of a large product (CPU, float32, widths 64 to 1280)."""
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""Types that weights may have."""
 
 
 class EinsumLinear(nn.Module):
     """y = x W^T + bias with a structured W.
 
-    The factors `a` and `b` (dense: `a` alone, of shape (d_out, d_in)) are laid out as `trainers.products` says. A width that
-    its divisors cannot match is padded with zeros: every input is read and every output is written.
+    The factors `a` and `b` (dense: `a` alone, of shape (d_out, d_in)) are laid out as `trainers.products` says, those of three
+    factors or more, `a`, `b`, `c` and on, as `trainers.chain` does. A width that its divisors cannot match is padded with
+    zeros: every input is read and every output is written.
 
     Args:
         d_in: width of the input.
@@ -35,7 +38,7 @@ class EinsumLinear(nn.Module):
         dtype: as in `torch.nn.Linear`; a floating-point type.
 
     Raises:
-        StructureError: where the structure, a width or the dtype cannot be used.
+        StructureError: names the layer, where the structure, a width, the dtype or the device cannot be used.
     """
 
     def __init__(
@@ -51,19 +54,35 @@ class EinsumLinear(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if dtype is not None and not dtype.is_floating_point:
-            raise StructureError(f"dtype is {dtype}; a layer's weights are of a floating-point type such as torch.float32")
         self.structure = Structure.parse(structure) if isinstance(structure, str) else structure
-        self.realization: Realization = self.structure.realize(d_in, d_out)
+        what = f"layer {d_in} -> {d_out}, {self.structure}"
+        kind = torch.get_default_dtype() if dtype is None else dtype
+        if kind not in DTYPES:
+            allowed = ", ".join(map(str, DTYPES))
+            raise StructureError(f"{what}: dtype is {kind}; a layer's weights are of one of {allowed}")
+        try:
+            self.realization: Realization = self.structure.realize(d_in, d_out)
+        except StructureError as error:
+            raise StructureError(f"{what}: {error}") from None
         self.d_in, self.d_out = d_in, d_out
         self.weight_norm = weight_norm
         self.products = products(self.realization)
+        self._smallest = min(range(len(self.products)), key=lambda i: math.prod(self.products[i].shape))
+        self._edges = Edges.of(self.realization) if self.realization.factors == 2 else None
+        self._chain = Chain(self.realization) if self.realization.factors > 2 else None
+        try:
+            self._create(bias, weight_norm and gain, device, kind)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's own, by kind of device
+            reason = str(error).partition("\n")[0]
+            raise StructureError(f"{what}: device {str(device)!r} cannot hold it ({reason}); give one such as 'cpu'") from error
+        self.reset_parameters()
+
+    def _create(self, bias: bool, gain: bool, device: torch.device | str | None, dtype: torch.dtype) -> None:
         for p in self.products:
             self.register_parameter(p.factor, nn.Parameter(torch.empty(p.shape, device=device, dtype=dtype)))
-            if weight_norm and gain:
+            if gain:
                 self.register_parameter(f"gain_{p.factor}", nn.Parameter(torch.ones((), device=device, dtype=dtype)))
-        self.bias = nn.Parameter(torch.zeros(d_out, device=device, dtype=dtype)) if bias else None
-        self.reset_parameters()
+        self.bias = nn.Parameter(torch.zeros(self.d_out, device=device, dtype=dtype)) if bias else None
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None, zero: bool = False) -> None:
@@ -84,39 +103,60 @@ class EinsumLinear(nn.Module):
             self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:  # (*batch, d_in) -> (*batch, d_out)
-        """The structured product, by whichever plan is estimated to be faster for this number of tokens.
+        """The structured product, by the plan that `trainers.plans.choice` chooses for this number of tokens.
 
         Raises:
-            StructureError: where the last dimension of `x` is not `d_in`.
+            StructureError: where the last dimension of `x` is not `d_in`, or its type is not that of the weights.
         """
         if x.shape[-1] != self.d_in:
             raise StructureError(f"{self}: input of shape {tuple(x.shape)}; its last dimension must be {self.d_in}")
-        tokens = x.numel() // self.d_in
-        if self.realization.is_dense or materialising_is_faster(self.realization, tokens):
-            return F.linear(x, self.dense_weight(), self.bias)
-        y = transpose(self._contract(transpose(x.reshape(tokens, self.d_in)))).view(*x.shape[:-1], self.d_out)
-        return y if self.bias is None else y + self.bias
+        kind = x.device.type
+        factors = self._factors()
+        if torch.is_autocast_enabled(kind) and x.dtype != torch.float64:
+            x = x.to(torch.get_autocast_dtype(kind))
+            with torch.autocast(kind, enabled=False):
+                return self._execute(x, factors)
+        if x.dtype != factors[0].dtype:
+            raise StructureError(
+                f"{self}: input of type {x.dtype}, weights of {factors[0].dtype}; convert one of them, or use torch.autocast"
+            )
+        return self._execute(x, factors)
 
-    def columns(self, x: Tensor) -> Tensor:  # (d_in, tokens) -> (d_out, tokens)
-        """W x without the bias, on feature-major activations: what the products take, so that nothing is transposed."""
-        if self.realization.is_dense or materialising_is_faster(self.realization, x.shape[1]):
-            return self.dense_weight() @ x
-        return self._contract(x)
+    def _execute(self, x: Tensor, factors: list[Tensor]) -> Tensor:  # (*batch, d_in) -> (*batch, d_out)
+        rows = x.reshape(-1, self.d_in)
+        if rows.stride(1) != 1:
+            rows = rows.contiguous()
+        return execute(self._problem(rows, any(factor.requires_grad for factor in factors)), rows, factors, self.bias).view(
+            *x.shape[:-1], self.d_out
+        )
+
+    def problem(self, x: Tensor) -> Problem:
+        """What a plan is chosen for, given an input: what `trainers.plans.choice.choose` takes."""
+        return self._problem(x.reshape(-1, self.d_in), any(p.requires_grad for p in self.parameters()))
+
+    def _problem(self, rows: Tensor, trained: bool) -> Problem:
+        """Tokens count to the next power of two."""
+        tokens = max(1, rows.shape[0])
+        return Problem(
+            self._edges,
+            self.d_in,
+            self.d_out,
+            1 << (tokens - 1).bit_length(),
+            rows.dtype,
+            rows.device,
+            torch.is_grad_enabled() and (rows.requires_grad or trained),
+            1 if torch.compiler.is_compiling() else torch.get_num_threads(),
+            self._chain,
+        )
 
     def dense_weight(self) -> Tensor:  # (d_out, d_in)
         """The layer's matrix, materialised; gradients flow through it to the factors."""
         factors = self._factors()
-        if self.realization.is_dense:
+        if self._chain is not None:
+            return chain_materialise(factors, self.realization)[: self.d_out, : self.d_in]
+        if self._edges is None:
             return factors[0]
-        return materialise(factors[0], factors[1], Edges.of(self.realization))[: self.d_out, : self.d_in]
-
-    def _contract(self, x: Tensor) -> Tensor:  # (d_in, tokens) -> (d_out, tokens)
-        """The two batched products, on a padded input."""
-        first, second = self._factors()
-        padding = self.realization.padded_in - self.d_in
-        if padding:
-            x = F.pad(x, (0, 0, 0, padding))
-        return contract(x, first, second, Edges.of(self.realization))[: self.d_out]
+        return materialise(factors[0], factors[1], self._edges)[: self.d_out, : self.d_in]
 
     @property
     def weight(self) -> Tensor:  # (d_out, d_in)
@@ -134,37 +174,22 @@ class EinsumLinear(nn.Module):
         return self.d_out
 
     def _factors(self) -> list[Tensor]:
-        """The factors in the order of contraction, normalised if asked."""
-        return [self._factor(product.factor, product.std) for product in self.products]
+        """The factors in the order of contraction. If normalised, all scales go into the one that has the fewest weights."""
+        factors: list[Tensor] = [getattr(self, product.factor) for product in self.products]
+        if self.weight_norm:
+            scales = [self._scale(product.factor, product.std) for product in self.products]
+            factors[self._smallest] = factors[self._smallest] * torch.stack(scales).prod()
+        return factors
 
-    def _factor(self, name: str, std: float) -> Tensor:
+    def _scale(self, name: str, std: float) -> Tensor:  # ()
+        """What weight normalisation multiplies a factor by, g / max(1, RMS / std)."""
         weights: Tensor = getattr(self, name)
-        if not self.weight_norm:
-            return weights
-        limit = std * math.sqrt(weights.numel())
-        gain: Tensor | float = getattr(self, f"gain_{name}", 1.0)
-        excess: Tensor = weights.norm() / limit
-        return weights * (gain / excess.clamp(min=1.0))
+        excess: Tensor = weights.norm() / (std * math.sqrt(weights.numel()))
+        scale = excess.clamp(min=1.0).reciprocal()
+        gain: Tensor | None = getattr(self, f"gain_{name}", None)
+        return scale if gain is None else gain * scale
 
     def extra_repr(self) -> str:
         """Widths, structure and cost, as `repr` shows them."""
         bias = ", bias" if self.bias is not None else ""
         return f"{self.d_in} -> {self.d_out}, {self.structure}, {self.realization.macs:,} MACs{bias}"
-
-
-def materialising_is_faster(realization: Realization, tokens: int) -> bool:
-    """Whether to build W and multiply densely rather than by two batched products.
-
-    Compares two estimates in MACs of a large product. Building W and copying the factors count once per call; features count
-    as they move: into the first product, between the two, and out. Over the structures of P1 at widths 64 to 1280 and 2048
-    tokens, the plan chosen takes 1 % longer on average than the faster one. The counted cost of a layer does not depend on it.
-
-    >>> materialising_is_faster(Structure.parse("monarch").realize(64, 64), 2048)
-    True
-    >>> materialising_is_faster(Structure.parse("monarch").realize(256, 256), 2048)
-    False
-    """
-    e = Edges.of(realization)
-    moved = realization.padded_in + e.gamma * e.x2 * e.rho * e.phi * e.y1 + realization.padded_out
-    two_products = realization.macs * (tokens + 1) + MOVE_COST * moved * tokens
-    return realization.d_in * realization.d_out * (tokens + e.rho) <= two_products

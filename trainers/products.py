@@ -1,4 +1,4 @@
-"""A two-factor layer as two batched matrix products: which they are, how they are executed, what they materialise to.
+"""A two-factor layer as two batched matrix products: which they are, and their plain, differentiable form.
 
 Notation: the factor that is contracted first has its own edges x1 (on the input) and y1 (on the output), the other x2 and y2.
 
@@ -10,22 +10,20 @@ Notation: the factor that is contracted first has its own edges x1 (on the input
     second[phi, y2, gamma, x2, rho]    phi y1 products of (y2, gamma x2 rho)
 
 Feature i of the input is (gamma, beta, alpha) and feature j of the output is (phi, delta, epsilon), slowest first, whichever
-factor is contracted first. Inside, activations are feature-major, (features, tokens): both products then read and write
-whole rows of tokens, and everything between them is a view. (P1 App. C.1, eq. 15-16.)
+factor is contracted first (P1 App. C.1, eq. 15-16). `trainers.plans` holds the faster ways to execute a layer.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor
 
 from space.realization import Realization
 
-FactorName = Literal["a", "b"]
+FactorName = Literal["a", "b", "c", "d", "e", "f"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Product:
 
 
 def products(realization: Realization) -> tuple[Product, ...]:
-    """The products of a layer in the order in which they are executed: one for dense, else two.
+    """The products of a layer in the order in which they are executed: one for dense, else one per factor.
 
     >>> from space.structure import Structure
     >>> [(p.factor, p.fan_in, p.fan_out) for p in products(Structure.parse("kronecker").realize(256, 256))]
@@ -57,11 +55,15 @@ def products(realization: Realization) -> tuple[Product, ...]:
     if realization.is_dense:
         d_in, d_out = realization.d_in, realization.d_out
         return (Product("a", d_in, d_out, (d_out, d_in)),)
+    if realization.factors > 2:
+        from trainers.chain import chain_products  # it builds on this module
+
+        return chain_products(realization)
     e = Edges.of(realization)
     names: tuple[FactorName, FactorName] = ("a", "b") if realization.order == "A" else ("b", "a")
     return (
-        Product(names[0], e.x1, e.rho * e.phi * e.y1, (e.gamma, e.rho, e.phi, e.y1, e.x1)),
-        Product(names[1], e.gamma * e.x2 * e.rho, e.y2, (e.phi, e.y2, e.gamma, e.x2, e.rho)),
+        Product(names[0], e.x1, e.rows1, e.shapes[0]),
+        Product(names[1], e.inner, e.y2, e.shapes[1]),
     )
 
 
@@ -86,54 +88,63 @@ class Edges:
         x1, x2, y1, y2 = (s[edge] for edge in own)
         return cls(x1, x2, s["XAB"], y1, y2, s["YAB"], s["AB"], a_first=realization.order == "A")
 
+    @property
+    def batch1(self) -> int:
+        """Number of products with the first factor, gamma x2."""
+        return self.gamma * self.x2
 
-class _Transpose(torch.autograd.Function):
-    """A transposed copy whose gradient is a copy too: elementwise operations on a strided one are up to 20 times slower."""
+    @property
+    def rows1(self) -> int:
+        """Outputs of one of them, rho phi y1."""
+        return self.rho * self.phi * self.y1
 
-    generate_vmap_rule = True
+    @property
+    def batch2(self) -> int:
+        """Number of products with the second factor, phi y1."""
+        return self.phi * self.y1
 
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.t().contiguous()
+    @property
+    def inner(self) -> int:
+        """Inputs of one of those, gamma x2 rho."""
+        return self.gamma * self.x2 * self.rho
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        pass
+    @property
+    def d_in(self) -> int:
+        """Padded width of the input."""
+        return self.batch1 * self.x1
 
-    @staticmethod
-    def backward(_: Any, grad: Tensor) -> Tensor:
-        return _Transpose.apply(grad)  # type: ignore[no-any-return, no-untyped-call]
+    @property
+    def d_out(self) -> int:
+        """Padded width of the output."""
+        return self.batch2 * self.y2
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of the two factors."""
+        return (self.gamma, self.rho, self.phi, self.y1, self.x1), (self.phi, self.y2, self.gamma, self.x2, self.rho)
+
+    @property
+    def between(self) -> int:
+        """Features between the two products."""
+        return self.batch1 * self.rows1
 
 
-def transpose(x: Tensor) -> Tensor:  # (n, m) -> (m, n)
-    """`x.t()`, contiguous in both directions of differentiation. (A compiler chooses its own layouts.)"""
-    if torch.compiler.is_compiling():
-        return x.t().contiguous()
-    return _Transpose.apply(x)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def contract(
-    x: Tensor,  # (gamma beta alpha, tokens)
+def rows(
+    x: Tensor,  # (tokens, gamma beta alpha)
     first: Tensor,  # (gamma, rho, phi, y1, x1)
     second: Tensor,  # (phi, y2, gamma, x2, rho)
     e: Edges,
-) -> Tensor:  # (phi delta epsilon, tokens)
-    """The layer by its two batched products.
-
-    A factor is repeated over the edge that only joins its columns (first over x2, second over y1): that copies weights,
-    where joining would copy activations.
-    """
-    left = first.unsqueeze(1).expand(e.gamma, e.x2, -1, -1, -1, -1).reshape(e.gamma * e.x2, -1, e.x1)
-    right = second.unsqueeze(1).expand(e.phi, e.y1, -1, -1, -1, -1).reshape(e.phi * e.y1, e.y2, -1)
-    tokens = x.shape[1]
-    if not e.a_first:
-        x = x.reshape(e.gamma, e.x1, e.x2, tokens).transpose(1, 2)
-    z = left.bmm(x.reshape(e.gamma * e.x2, e.x1, tokens))
-    z = z.view(e.gamma * e.x2 * e.rho, e.phi * e.y1, tokens).transpose(0, 1)
-    y = right.bmm(z)
-    if not e.a_first:
-        y = y.view(e.phi, e.y1, e.y2, tokens).transpose(1, 2)
-    return y.reshape(e.phi * e.y1 * e.y2, tokens)
+) -> Tensor:  # (tokens, phi delta epsilon)
+    """The layer by its two batched products on rows of tokens, as a textbook has it: what joins the columns joins the rows."""
+    tokens = x.shape[0]
+    slowest, fastest = (e.x2, e.x1) if e.a_first else (e.x1, e.x2)
+    x = x.reshape(tokens, e.gamma, slowest, fastest)
+    x = (x if e.a_first else x.mT).transpose(0, 1).reshape(e.gamma, tokens * e.x2, e.x1)
+    z = x.bmm(first.reshape(e.gamma, e.rows1, e.x1).transpose(1, 2))
+    z = z.view(e.gamma, tokens, e.x2, e.rho, e.phi, e.y1).permute(4, 1, 5, 0, 2, 3)
+    y = z.reshape(e.phi, tokens * e.y1, e.inner).bmm(second.reshape(e.phi, e.y2, e.inner).transpose(1, 2))
+    y = y.view(e.phi, tokens, e.y1, e.y2).transpose(0, 1)
+    return (y if e.a_first else y.transpose(2, 3)).reshape(tokens, e.d_out)
 
 
 def materialise(
@@ -146,4 +157,4 @@ def materialise(
     right = first.permute(2, 0, 1, 3, 4).reshape(e.phi * e.gamma, e.rho, e.y1 * e.x1)
     blocks = left.bmm(right).view(e.phi, e.gamma, e.y2, e.x2, e.y1, e.x1)
     blocks = blocks.permute(0, 4, 2, 1, 3, 5) if e.a_first else blocks.permute(0, 2, 4, 1, 5, 3)
-    return blocks.reshape(e.phi * e.y1 * e.y2, e.gamma * e.x1 * e.x2)
+    return blocks.reshape(e.d_out, e.d_in)

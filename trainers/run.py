@@ -17,6 +17,8 @@ from trainers import flops, mup, precision
 from trainers.config import TrialConfig
 from trainers.corpus import Corpus
 from trainers.gpt import GPT, GPTConfig
+from trainers.plans.choice import estimated
+from trainers.plans.native import library
 from trainers.points import Point
 
 EVALUATION_SPAN = 4
@@ -71,6 +73,8 @@ class TrainingRun:
         self.optimizer = torch.optim.AdamW(groups, betas=config.betas, weight_decay=0.0, fused=True)
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self._windows = corpus.validation_windows(config.eval_windows, config.context)
+
+        library()  # compiled, once per machine, before any time is counted
 
         self.step = 0
         self.seconds = 0.0
@@ -170,7 +174,7 @@ class TrainingRun:
         self._summed += 1
 
     def _loss(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        with precision.autocast(self.precision, self.device):
+        with precision.autocast(self.precision, self.device), estimated():  # a resumed run must take the same plans
             return self.model.loss(tokens.to(self.device), targets.to(self.device))
 
     def _train_loss(self) -> float:

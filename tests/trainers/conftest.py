@@ -16,3 +16,9 @@ def python_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def one_thread() -> None:
     """Small products gain nothing from threads, and results then do not depend on the machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans are chosen by estimate, the same every time; what a test of the autotuner times, it asks for."""
+    monkeypatch.setenv("EINSEARCH_AUTOTUNE", "0")

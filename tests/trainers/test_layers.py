@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +18,8 @@ from torch import Tensor
 from space.errors import StructureError
 from space.sampling import sample_structure
 from space.structure import Structure
-from trainers import layers
-from trainers.layers import EinsumLinear, materialising_is_faster
+from trainers.layers import EinsumLinear
+from trainers.plans import choice
 
 PUBLISHED = [
     "1/2 0 1/2 0 1/2 1/2 0",
@@ -83,11 +85,11 @@ def assert_conforms(layer: EinsumLinear, batch: tuple[int, ...]) -> None:
         torch.testing.assert_close(got, want)
 
 
-@pytest.fixture(params=["products", "materialised"])
-def plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to execute a layer, whatever the estimate of their costs says."""
-    monkeypatch.setattr(layers, "materialising_is_faster", lambda *_: request.param == "materialised")
-    return str(request.param)
+@pytest.fixture(params=["rows", "materialised", "strided"])
+def plan(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Three kinds of plans, whatever the estimate of their costs says; tests of plans have them all."""
+    with choice.pinned(request.param):
+        yield request.param
 
 
 @pytest.mark.parametrize("widths", RECTANGLES, ids=str)
@@ -99,7 +101,6 @@ def test_forward_and_gradients_equal_the_definition(structure: Structure, widths
     assert_conforms(layer, (2, 3))
     x = torch.randn(4, widths[0], dtype=torch.float64)
     torch.testing.assert_close(layer(x), x @ layer.dense_weight().T + layer.bias)
-    torch.testing.assert_close(layer.columns(x.T), layer.dense_weight() @ x.T)
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,7 +109,7 @@ def test_random_structures_equal_the_definition(seed: int, d_in: int, d_out: int
     structure = sample_structure(np.random.default_rng(seed))
     layer = EinsumLinear(d_in, d_out, structure, dtype=torch.float64)
     assert_conforms(layer, (3,))
-    torch.testing.assert_close(layer.columns(torch.eye(d_in, dtype=torch.float64)), layer.dense_weight())
+    torch.testing.assert_close(layer(torch.eye(d_in, dtype=torch.float64)).T, layer.dense_weight())
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (0,), (5,), (2, 0), (2, 3, 4)], ids=str)
@@ -251,13 +252,6 @@ def test_per_sample_gradients_by_vmap(plan: str) -> None:
         torch.testing.assert_close(per_sample["a"][i], torch.func.grad(loss)(parameters, sample)["a"])
 
 
-def test_few_tokens_and_wide_layers_use_the_products_and_narrow_ones_do_not() -> None:
-    wide, narrow = (Structure.parse("monarch").realize(d, d) for d in (1024, 32))
-    assert not materialising_is_faster(wide, 1)
-    assert not materialising_is_faster(wide, 65536)
-    assert materialising_is_faster(narrow, 65536)
-
-
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -266,11 +260,14 @@ def test_few_tokens_and_wide_layers_use_the_products_and_narrow_ones_do_not() ->
         ((8, 8.0, "monarch"), {}, "d_out is 8.0"),
         ((8, 8, "monark"), {}, "did you mean 'monarch'"),
         ((8, 8, "monarch"), {"dtype": torch.int64}, "dtype is torch.int64"),
-        ((8, 8, "monarch"), {"dtype": torch.complex64}, "dtype is torch.complex64"),
+        ((8, 8, "monarch"), {"dtype": torch.complex64}, "layer 8 -> 8, monarch: dtype is torch.complex64"),
+        ((8, 8, "monarch"), {"dtype": torch.float8_e4m3fn}, "dtype is torch.float8_e4m3fn; .* one of torch.float32"),
+        ((8, 8, "monarch"), {"device": "nonsense"}, "layer 8 -> 8, monarch: device 'nonsense' cannot hold it"),
+        ((2**31, 8, "monarch"), {}, "layer 2147483648 -> 8, monarch: .*d_in is 2147483648"),
     ],
 )
 def test_wrong_arguments_fail_at_construction(
-    arguments: tuple[int, int, str], options: dict[str, torch.dtype], message: str
+    arguments: tuple[int, int, str], options: dict[str, torch.dtype | str], message: str
 ) -> None:
     with pytest.raises(StructureError, match=message):
         EinsumLinear(*arguments, **options)
@@ -279,3 +276,55 @@ def test_wrong_arguments_fail_at_construction(
 def test_an_input_of_another_width_fails_with_both_widths() -> None:
     with pytest.raises(StructureError, match=r"input of shape \(2, 7\); its last dimension must be 8"):
         EinsumLinear(8, 8, "monarch")(torch.randn(2, 7))
+
+
+def test_an_input_of_another_type_fails_with_both_types() -> None:
+    with pytest.raises(StructureError, match=r"input of type torch.float64, weights of torch.float32"):
+        EinsumLinear(8, 8, "monarch")(torch.randn(2, 8, dtype=torch.float64))
+
+
+def test_half_precision_autocast_adds_the_bias_in_half() -> None:
+    layer = EinsumLinear(64, 64, "btt:1/4", bias=True)
+    torch.nn.init.normal_(layer.bias)
+    x = torch.randn(8, 64)
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype):
+            y = layer(x)
+        assert y.dtype == dtype
+        torch.testing.assert_close(y.float(), layer(x), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("structure", ["monarch3", "monarch:blocks=4", "low_rank:rank=3"])
+@pytest.mark.parametrize("widths", [(64, 64), (36, 60)], ids=str)
+def test_other_kinds_of_structures_equal_their_matrix(structure: str, widths: tuple[int, int]) -> None:
+    layer = EinsumLinear(*widths, structure, bias=True, weight_norm=True, dtype=torch.float64)
+    torch.nn.init.normal_(layer.bias)
+    x = torch.randn(2, 3, widths[0], dtype=torch.float64, requires_grad=True)
+    for name in ("chained", "rows", "materialised"):
+        expected = x @ layer.dense_weight().T + layer.bias
+        with choice.pinned(name):
+            y = layer(x)
+        torch.testing.assert_close(y, expected)
+        for got, want in zip(gradients(layer, y, x), gradients(layer, expected, x), strict=True):
+            torch.testing.assert_close(got, want)
+
+
+def test_a_layer_follows_moves_of_type() -> None:
+    layer = EinsumLinear(48, 36, "generic:1/4", bias=True)
+    x = torch.randn(5, 48)
+    torch.testing.assert_close(layer.double()(x.double()).float(), layer.float()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_distributed_data_parallel_gives_the_same_gradients(tmp_path: Path) -> None:
+    """A layer's gradients pass through the hooks that reduce them over processes."""
+    torch.manual_seed(3)
+    layer = EinsumLinear(24, 36, "generic:1/4", bias=True, weight_norm=True, dtype=torch.float64)
+    x = torch.randn(8, 24, dtype=torch.float64)
+    expected = torch.autograd.grad(layer(x).square().mean(), list(layer.parameters()))
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        torch.nn.parallel.DistributedDataParallel(layer)(x).square().mean().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    for parameter, want in zip(layer.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, want)

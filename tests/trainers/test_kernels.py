@@ -1,0 +1,79 @@
+"""The Triton kernels, in Triton's interpreter: no GPU is needed, and none has run them here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainers.layers import EinsumLinear
+from trainers.plans.grouped import Grouped
+
+ROOT = Path(__file__).parents[2]
+
+SCRIPT = """
+import torch
+from space.catalogue import PAPER
+from space.structure import Structure
+from trainers.layers import EinsumLinear
+from trainers.plans import choice
+
+torch.manual_seed(0)
+for structure in {structures!r}:
+    for widths, dtype, tolerance in (((16, 16), torch.float32, 1e-4), ((13, 34), torch.float16, 2e-2)):
+        layer = EinsumLinear(*widths, Structure.from_theta(PAPER[structure]), bias=True, dtype=dtype)
+        x = torch.randn(21, widths[0], dtype=dtype, requires_grad=True)
+        found = []
+        for name in ("rows", "triton"):
+            with choice.pinned(name):
+                assert choice.choose(layer.problem(x)).name == name
+                y = layer(x)
+                found.append([y, *torch.autograd.grad(y.float().square().sum(), [x, *layer.parameters()])])
+        for got, want in zip(found[1], found[0], strict=True):
+            torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance)
+"""
+
+
+@pytest.mark.parametrize("structures", [["btt1", "btt15", "l2"], ["tt4", "g2", "btt16"]], ids=str)
+def test_kernels_equal_the_plain_products(structures: list[str]) -> None:
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    subprocess.run([sys.executable, "-c", SCRIPT.format(structures=structures)], cwd=ROOT, env=environment, check=True)
+
+
+def test_a_long_sum_over_tokens_is_split_and_still_exact() -> None:
+    script = """
+import torch
+from trainers.plans import grouped
+from trainers.layers import EinsumLinear
+from trainers.plans import choice
+grouped.SHARE = 32
+layer = EinsumLinear(16, 16, "generic:1/4")
+x = torch.randn(150, 16, requires_grad=True)
+found = []
+for name in ("rows", "triton"):
+    with choice.pinned(name):
+        found.append(torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()]))
+for got, want in zip(*found, strict=True):
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=os.environ | {"TRITON_INTERPRET": "1"}, check=True)
+
+
+def test_the_plan_is_for_cuda_alone_when_kernels_are_compiled() -> None:
+    layer = EinsumLinear(16, 16, "monarch")
+    assert not Grouped().supports(layer.problem(torch.empty(4, 16)))
+
+
+def test_layers_work_where_triton_is_not_installed() -> None:
+    script = """
+import sys
+sys.modules["triton"] = None
+import torch
+from trainers.layers import EinsumLinear
+EinsumLinear(16, 16, "monarch")(torch.randn(4, 16)).sum().backward()
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

@@ -1,0 +1,1 @@
+"""Ways to execute a layer, and the choice among them."""
