@@ -3,6 +3,8 @@
     einsearch.Structure              a point of the space: parse, taxonomy, realisation
     einsearch.EinsumLinear           the layer, a drop-in for torch.nn.Linear
     einsearch.structure_linears      replaces the linear layers of a model
+    einsearch.project                the structured layer closest to a dense matrix
+    einsearch.describe_model         what a model is made of: layers, FLOPs, parameters
     einsearch.Study                  a search, by name, in a database
 
 Each is imported when it is first used: `import einsearch` alone loads neither torch nor ray.
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from trainers.config import TrialConfig
     from trainers.drop_in import structure_linears
     from trainers.layers import EinsumLinear
+    from trainers.model_table import describe_model
+    from trainers.project import project, relative_error
 
 _HOMES = {
     "EinsearchError": "space.errors",
@@ -30,6 +34,9 @@ _HOMES = {
     "Study": "search.study",
     "StudySettings": "search.settings",
     "TrialConfig": "trainers.config",
+    "describe_model": "trainers.model_table",
+    "project": "trainers.project",
+    "relative_error": "trainers.project",
     "structure_linears": "trainers.drop_in",
 }
 
@@ -41,6 +48,9 @@ __all__ = [
     "Study",
     "StudySettings",
     "TrialConfig",
+    "describe_model",
+    "project",
+    "relative_error",
     "structure_linears",
 ]
 

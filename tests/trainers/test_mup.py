@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from space.errors import ConfigError
 from space.structure import Structure
 from trainers.gpt import GPT, GPTConfig
 from trainers.layers import EinsumLinear
-from trainers.mup import adam_multipliers, multipliers, parameter_groups
+from trainers.mup import adam_multipliers, multipliers, parameter_groups, sgd_multipliers
 from trainers.products import products
 
 
@@ -118,6 +119,78 @@ def test_ordinary_models_take_an_explicit_width_and_ordinary_linear_layers_are_d
 def test_a_model_that_does_not_say_its_width_needs_it() -> None:
     with pytest.raises(ConfigError, match=r"width: Linear has no config.width; give the width that 16 stands for"):
         parameter_groups(nn.Linear(4, 4), lr=1.0, base_width=16)
+
+
+SGD = [
+    ("dense", 256, 1024, 1.0, None),
+    ("monarch", 256, 256, 16 / 2, 16 / 2),
+    ("monarch", 256, 1024, 512 / 16 / 4 / 2, 1024 / 16 / 4 / 2),
+    ("low_rank:1/2", 256, 256, 16 / 256 / 2, 256 / 16 / 2),
+    ("kronecker", 256, 256, 16 / 2, 16 / 2),
+    ("tensor_train:1/4", 256, 256, 4 * 16 / 2, 16 / 4 / 2),
+]
+
+
+@pytest.mark.parametrize(("structure", "d_in", "d_out", "a", "b"), SGD)
+def test_multipliers_of_sgd(structure: str, d_in: int, d_out: int, a: float, b: float | None) -> None:
+    """Features written over fan-in, over that of the dense layer, over the factors."""
+    found = sgd_multipliers(Structure.parse(structure).realize(d_in, d_out))
+    assert found == {"a": a} | ({} if b is None else {"b": b})
+
+
+@pytest.mark.parametrize("structure", ["dense", "monarch", "kronecker", "tensor_train:1/4", "btt:1/4", "generic"])
+def test_coordinate_check_of_sgd(structure: str) -> None:
+    """Features that a fixed readout of scale 1 / width pulls on move as far in wide layers as in narrow ones."""
+
+    def moved(width: int) -> float:
+        torch.manual_seed(0)
+        layer = EinsumLinear(width, width, structure)
+        x, readout, target = torch.randn(16, width), torch.randn(width) / width, torch.randn(16).sign()
+        before = layer(x).detach()
+        optimizer = torch.optim.SGD(parameter_groups(layer, 0.3, width, width, optimizer="sgd"))
+        for _ in range(10):
+            loss = -(layer(x) @ readout * target).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return float((layer(x) - before).detach().square().mean().sqrt())
+
+    assert abs(math.log(moved(576) / moved(64)) / math.log(9)) < 0.3
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_decay_shrinks_the_matrix_of_a_layer_as_a_dense_one(optimizer: Literal["adamw", "sgd"]) -> None:
+    """With no gradient a step only decays: by lr times weight_decay, to first order, whatever the structure."""
+    model = nn.ModuleDict({"structured": EinsumLinear(64, 64, "btt:1/4", bias=True), "dense": nn.Linear(64, 64)})
+    groups = parameter_groups(model, 1e-3, 32, 64, optimizer=optimizer, weight_decay=0.1)
+
+    def weights() -> list[torch.Tensor]:
+        return [model["structured"].dense_weight().detach().clone(), model["dense"].weight.detach().clone()]
+
+    before = weights()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    bias = model["dense"].bias.detach().clone()
+    {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[optimizer](groups).step()
+    for old, new in zip(before, weights(), strict=True):
+        torch.testing.assert_close(new, old * (1 - 1e-4), rtol=0, atol=1e-6)
+    assert torch.equal(model["dense"].bias, bias)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "adam"}, "optimizer is 'adam'; it must be one of adamw, sgd"),
+        ({"lr": 0.0}, "lr is 0.0; it must be positive"),
+        ({"base_width": -1}, "base_width is -1; it must be positive"),
+        ({"width": 0}, "width is 0; it must be positive"),
+        ({"weight_decay": math.nan}, "weight_decay is nan; it must be 0 or more"),
+    ],
+    ids=str,
+)
+def test_arguments_out_of_their_range(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parameter_groups(nn.Linear(4, 4), **({"lr": 1.0, "base_width": 4, "width": 4} | change))
 
 
 def test_shared_layers_are_counted_once() -> None:
