@@ -1,10 +1,10 @@
-"""Coverage of the intervals of the laws on synthetic studies with known truth: `python -m benchmarks.laws
-[studies]`.
+"""Do the laws' intervals cover the truth, and how fast are they: `python -m benchmarks.laws [studies]`.
 
 A study resembles a small real one: loss E + A N^-alpha + B D^-beta at N MACs per token and D tokens, dense
 models of two sizes at three budgets, structures with one to four runs at those budgets, correlated points
 along each run, a loss in excess at the start, and a run effect of 0.5-1 % in log loss. A structure turns its
-compute into lambda times as much dense compute.
+compute into lambda times as much dense compute. In the studies called "best of 10", ten structures have one run each
+at a quarter of the target, and the one that leads is looked at: the winner's curse.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from storage.laws import Run, Standing, leaderboard
+from storage.laws import Book, Run, Standing, hold_out, leaderboard, rank
 
 RUNGS = np.array([1.2e11, 3.4e11, 9.6e11])
 TARGET = float(RUNGS[-1])
@@ -31,7 +32,8 @@ class World:
     as more data;
     misfit: how far (log) the sizes of a study's rungs are off the best, the same for dense and structures;
     rounding: how far a structure's size is off that of its rung, since widths are integers; exponents: spread
-    of d log lambda / d log C.
+    of d log lambda / d log C;
+    far: ten structures with one run each at a quarter of the target.
     """
 
     sigma: float = 0.0075
@@ -39,6 +41,7 @@ class World:
     misfit: float = 0.2
     rounding: float = 0.1
     exponents: float = 0.0
+    far: bool = False
 
 
 def reducible(size: np.ndarray | float, tokens: np.ndarray | float) -> np.ndarray:
@@ -52,7 +55,7 @@ def reducible(size: np.ndarray | float, tokens: np.ndarray | float) -> np.ndarra
 
 def best_size(compute: float) -> float:
     """Compute-optimal N: it grows as C^(beta / (alpha + beta))."""
-    return BEST_SIZE * (compute / TARGET) ** (BETA / (ALPHA + BETA))
+    return float(BEST_SIZE * (compute / TARGET) ** (BETA / (ALPHA + BETA)))
 
 
 def make_run(key: str, name: str, multiplier: float, budget: float, size: float, world: World, rng: np.random.Generator) -> Run:
@@ -68,37 +71,84 @@ def make_run(key: str, name: str, multiplier: float, budget: float, size: float,
     return Run(key, name, compute, loss, seconds, size)
 
 
-def make_study(world: World, rng: np.random.Generator, structures: int | None = None) -> tuple[list[Run], dict[str, float]]:
-    """Runs of one study, and the true multiplier of each structure at the target compute."""
-    runs = []
+class Truth(NamedTuple):
+    """True multipliers at the target, and mean losses (nats) of runs of the study's sizes there, by structure."""
+
+    multiplier: dict[str, float]
+    loss: dict[str, float]
+
+
+def make_study(world: World, rng: np.random.Generator, structures: int | None = None) -> tuple[list[Run], Truth]:
+    """Runs of one study, and the truth."""
+    runs: list[Run] = []
     sizes = [best_size(float(budget)) * np.exp(world.misfit * rng.standard_normal()) for budget in RUNGS]
     for budget, size in zip(RUNGS, sizes, strict=True):
         for factor in (1.0, float(rng.choice([0.5, 2.0]))):
             runs.append(make_run("dense", f"dense-{len(runs)}", 1.0, float(budget), factor * size, world, rng))
     truth = {"dense": 1.0}
-    for number in range(structures or int(rng.integers(8, 16))):
+    for number in range(10 if world.far else structures or int(rng.integers(8, 16))):
         key = f"s{number}"
-        truth[key] = float(np.exp(np.clip(rng.normal(-0.1, 0.5), -1.6, 1.3)))
+        truth[key] = float(np.exp(np.clip(rng.normal(-0.1, 0.25 if world.far else 0.5), -1.6, 1.3)))
         drift = world.exponents * rng.standard_normal()
-        for _ in range(int(rng.integers(1, 5))):
+        for _ in range(1 if world.far else int(rng.integers(1, 5))):
             rung = int(rng.integers(0, 3))
-            budget = float(RUNGS[rung])
+            budget = TARGET / 4 if world.far else float(RUNGS[rung])
             here = truth[key] * (budget / TARGET) ** drift
-            size = sizes[rung] * np.exp(world.rounding * rng.standard_normal())
-            runs.append(make_run(key, f"{key}-{len(runs)}", here, budget, float(size), world, rng))
-    return runs, truth
+            size = best_size(budget) if world.far else sizes[rung]
+            size *= float(np.exp(world.rounding * rng.standard_normal()))
+            runs.append(make_run(key, f"{key}-{len(runs)}", here, budget, size, world, rng))
+    top = best_size(TARGET) if world.far else sizes[-1]
+    losses = {key: loss_at(value, TARGET, top, world) for key, value in truth.items()}
+    losses["dense"] = min(loss_at(1.0, TARGET, run.size, world) for run in runs[4:6])
+    return runs, Truth(truth, losses)
 
 
-def judge(board: list[Standing], truth: dict[str, float]) -> np.ndarray:
-    """Per structure, dense left out: covered, log error, log width, and whether it has one run. (S, 4)."""
-    rows = []
-    for row in board:
-        value = truth[row.key]
-        covered = row.multiplier_low <= value <= row.multiplier_high
-        width = np.log(row.multiplier_high / row.multiplier_low)
-        rows.append((covered, np.log(row.multiplier / value), width, row.runs == 1, row.key == "dense"))
-    table = np.array(rows, dtype=float)
-    return table[table[:, 4] == 0, :4]
+def loss_at(multiplier: float, compute: float, size: float, world: World) -> float:
+    """Mean loss of a run, nats."""
+    by_size, by_data = multiplier**world.size_share, multiplier ** (1 - world.size_share)
+    return E + float(reducible(size * by_size, compute / (6 * size) * by_data))
+
+
+class Judged(NamedTuple):
+    """Of one study: per structure but dense, (S,); then the leader, the favourite and the hold-out.
+
+    leader: first of the board that is not dense; favourite: the one most probably best, said: its probability.
+    """
+
+    multiplier: np.ndarray
+    prediction: np.ndarray
+    place: np.ndarray
+    single: np.ndarray
+    error: np.ndarray
+    width: np.ndarray
+    leader: bool
+    said: float
+    best: bool
+    held_out: bool
+
+
+def judge(board: list[Standing], truth: Truth, held_out: bool) -> Judged:
+    """Compare a leaderboard with the truth."""
+    order = sorted(truth.multiplier, key=lambda key: -truth.multiplier[key])
+    rows = [row for row in board if row.key != "dense"]
+
+    def inside(row: Standing) -> bool:
+        high = np.inf if np.isnan(row.multiplier_high) else row.multiplier_high
+        return bool(row.multiplier_low <= truth.multiplier[row.key] <= high)
+
+    favourite = max(board, key=lambda row: row.probability_best)
+    return Judged(
+        np.array([inside(row) for row in rows]),
+        np.array([row.loss_low <= truth.loss[row.key] <= row.loss_high for row in board]),
+        np.array([row.rank_low <= order.index(row.key) + 1 <= row.rank_high for row in board]),
+        np.array([row.runs == 1 for row in rows]),
+        np.array([np.log(row.multiplier / truth.multiplier[row.key]) for row in rows]),
+        np.array([np.log(row.multiplier_high / row.multiplier_low) for row in rows]),
+        inside(rows[0]),
+        favourite.probability_best,
+        order[0] == favourite.key,
+        held_out,
+    )
 
 
 SCENARIOS = {
@@ -108,28 +158,98 @@ SCENARIOS = {
     "multiplier acts as size": World(size_share=1.0),
     "sizes far off": World(misfit=0.5, rounding=0.2),
     "exponents differ by 0.1": World(exponents=0.1),
+    "best of 10": World(far=True),
+    "best of 10, exponents differ": World(far=True, exponents=0.1),
 }
 
 
-def main(studies: int = 200) -> None:
-    """Print the coverage table."""
-    print(f"{studies} studies, level 0.9")
-    print(f"{'scenario':26s} coverage  one run   log bias  log rmse  log width  s/board")
+def study_of(world: World, number: int) -> tuple[Judged, float]:
+    """Verdict on one study, and the seconds its leaderboard took."""
+    runs, truth = make_study(world, np.random.default_rng([number, 1]))
+    start = time.perf_counter()
+    board = leaderboard(runs, TARGET, seed=number)
+    spent = time.perf_counter() - start
+    check = hold_out(runs, seed=number)
+    assert check is not None
+    return judge(board, truth, check.low <= check.observed <= check.high), spent
+
+
+HEADER = (
+    "multiplier",
+    "one run",
+    "leader",
+    "loss",
+    "rank",
+    "held out",
+    "p(best)",
+    "was best",
+    "bias",
+    "rmse",
+    "width",
+    "s/board",
+)
+
+
+def coverage(studies: int) -> None:
+    """Print how often 90 % intervals hold the truth, of what; p(best) against how often; log errors of multipliers."""
+    print(f"{studies} studies for each row, level 0.9\n")
+    print(f"| {'':28s} | {' | '.join(HEADER)} |\n|{'-' * 30}|{'|'.join('-' * (len(name) + 2) for name in HEADER)}|")
     for name, world in SCENARIOS.items():
-        rng = np.random.default_rng(0)
-        rows, spent = [], 0.0
-        for number in range(studies):
-            runs, truth = make_study(world, rng)
-            start = time.perf_counter()
-            board = leaderboard(runs, TARGET, seed=number)
-            spent += time.perf_counter() - start
-            rows.append(judge(board, truth))
-        table = np.concatenate(rows)
-        covered, error, width, single = table.T
-        print(
-            f"{name:26s} {covered.mean():8.3f} {covered[single == 1].mean():8.3f} {error.mean():+10.3f} "
-            f"{np.sqrt(np.mean(error**2)):9.3f} {width.mean():10.3f} {spent / studies:8.3f}"
+        found = [study_of(world, number) for number in range(studies)]
+        rows = [row for row, _ in found]
+        multiplier, loss, place, single, error, width = (
+            np.concatenate([getattr(row, field) for row in rows]) for field in Judged._fields[:6]
         )
+        leader, said, best, held = (float(np.mean([getattr(row, field) for row in rows])) for field in Judged._fields[6:])
+        numbers = [multiplier.mean(), multiplier[single].mean(), leader, loss.mean(), place.mean(), held, said, best]
+        numbers += [error.mean(), np.sqrt(np.mean(error**2)), np.nanmean(width), np.mean([spent for _, spent in found])]
+        cells = [f"{number:{len(title)}.3f}" for number, title in zip(numbers, HEADER, strict=True)]
+        print(f"| {name:28s} | {' | '.join(cells)} |", flush=True)
+
+
+def refits(structures: int = 1000, runs_each: int = 100, repeats: int = 5) -> None:
+    """Print the time of a full fit, and of one after a new result, at 100 000 runs of 1 000 structures."""
+    rng = np.random.default_rng(0)
+    keys = ["dense", *(f"s{number}" for number in range(1, structures))]
+    many = [many_runs(key, runs_each, rng) for key in keys]
+    start = time.perf_counter()
+    book = Book.of([run for group in many for run in group])
+    boards(book)
+    full = time.perf_counter() - start
+    spent = []
+    for number in range(repeats):
+        group = many[-1 - number]
+        start = time.perf_counter()
+        book = book.with_runs([*group, *many_runs(group[0].structure, 1, rng)])
+        boards(book)
+        spent.append(time.perf_counter() - start)
+    print(f"\n{structures} structures, {structures * runs_each} runs of 10 points, 200 draws, both axes and the leaderboard:")
+    ratio = full / np.median(spent)
+    print(f"full fit {full:.2f} s; after one new result {1e3 * np.median(spent):.0f} ms, {ratio:.0f} times faster")
+
+
+def many_runs(key: str, count: int, rng: np.random.Generator) -> list[Run]:
+    """Runs of one structure at the three budgets."""
+    multiplier = 1.0 if key == "dense" else float(np.exp(rng.normal(-0.1, 0.4)))
+    found = []
+    for number in range(count):
+        budget = float(RUNGS[number % 3])
+        compute = budget * np.geomspace(0.25, 1.0, 10)
+        loss = E + 0.9 * (compute * multiplier / TARGET) ** -0.32
+        loss = loss * np.exp(0.01 * rng.standard_normal() + 0.002 * rng.standard_normal(10))
+        found.append(Run(key, f"{key}-{number}-{rng.integers(2**31)}", compute, loss, compute / 6e10, best_size(budget)))
+    return found
+
+
+def boards(book: Book) -> list[Standing]:
+    """Laws on both axes, and the leaderboard."""
+    return rank(book.laws("compute"), book.laws("seconds", seed=1), TARGET)
+
+
+def main(studies: int = 200) -> None:
+    """Print everything."""
+    coverage(studies)
+    refits()
 
 
 if __name__ == "__main__":

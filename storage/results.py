@@ -1,59 +1,47 @@
-"""What a study's records say: its runs, its laws, the value of each trial, the leaderboard.
+"""What a study's records say: its laws, the value of each trial, the leaderboard.
 
 The bridge from the ledger's rows to `storage.laws`. Only points of finished runs, taken after the warmup, enter a fit.
+What is asked again is answered from what was kept (`storage.books`, `storage.fits`), as long as the trials are the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from space.edges import EDGES
-from space.errors import StudyError
+from space.errors import DatabaseError, StudyError
 from space.structure import Structure
 from storage import laws
+from storage.books import METHOD, book
+from storage.curves import MEASURED, measured, runs
 from storage.database import Database
-from storage.fits import save_fit
-from storage.laws.run import Axis
-from storage.schema import FINAL_STATES, PointRow, StructureRow, Trial
+from storage.fits import load_fit, save_fit, settings_hash
+from storage.laws.run import AXES, Axis
+from storage.schema import FINAL_STATES, StructureRow, Total, Trial
 from storage.studies import StudyRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURED = ("completed", "truncated")
-"""Final states whose curves are legitimate."""
+__all__ = ["COLUMNS", "LEVEL", "MEASURED", "runs"]
 
 LEVEL = 0.9
 """Level of the intervals that people are shown."""
 
-
-def runs(database: Database, study: StudyRecord, kind: str | None = None) -> list[laws.Run]:
-    """The curves of the finished trials, by number; with `kind`, of one kind of trial. `run_id` is the trial's number."""
-    query = (
-        select(Trial.number, StructureRow.key, PointRow.flops, PointRow.loss, PointRow.seconds, PointRow.tokens)
-        .join(PointRow, PointRow.trial_id == Trial.id)
-        .join(StructureRow, StructureRow.id == Trial.structure_id)
-        .where(Trial.study_id == study.id, Trial.state.in_(MEASURED), ~PointRow.warmup)
-        .order_by(Trial.number, PointRow.step)
-    )
-    if kind is not None:
-        query = query.where(Trial.kind == kind)
-    curves: dict[tuple[int, str], list[tuple[float, float, float, float]]] = {}
-    with database.reading() as session:
-        for number, key, *point in session.execute(query):
-            curves.setdefault((number, key), []).append(tuple(point))  # type: ignore[arg-type]
-    found = []
-    for (number, key), points in curves.items():
-        compute, loss, seconds, tokens = (list(column) for column in zip(*points, strict=True))
-        found.append(laws.Run(key, str(number), compute, loss, seconds, compute[-1] / tokens[-1]))  # type: ignore[arg-type]
-    return found
+DRAWS = 200
+SAMPLE = 100
+"""Structures whose runs the laws' own test uses beside dense."""
 
 
-def values(database: Database, study: StudyRecord) -> dict[int, float] | None:
-    """Log compute multiplier of each finished trial at its own compute, by number; None before the baseline is complete.
+def reference(database: Database, study: StudyRecord) -> laws.PowerLaw | None:
+    """The dense law that trials are measured against; None before the baseline is complete, and the same ever after.
 
     Raises:
         StudyError: the baseline is complete, and not one of its trials has a result.
@@ -68,8 +56,12 @@ def values(database: Database, study: StudyRecord) -> dict[int, float] | None:
             f"every dense trial of study {study.name!r} failed or diverged, so nothing can be compared; see why with `einsearch"
             f" query --study {study.name} --kind baseline`, and start another study"
         )
-    reference = laws.laws(dense, draws=2).dense
-    return {int(run.run_id): laws.run_value(run, reference) for run in runs(database, study)}
+    return laws.laws(dense, draws=2).dense
+
+
+def values(database: Database, study: StudyRecord, dense: laws.PowerLaw, numbers: Collection[int]) -> dict[int, float]:
+    """Log compute multiplier of these trials at their own compute, by number; of those that have a result."""
+    return {int(run.run_id): laws.run_value(run, dense) for run in runs(database, study, numbers=numbers)}
 
 
 def lawset(database: Database, study: StudyRecord, axis: Axis = "compute") -> laws.LawSet:
@@ -78,44 +70,66 @@ def lawset(database: Database, study: StudyRecord, axis: Axis = "compute") -> la
     Raises:
         StudyError: no dense trial has finished, so there is nothing to compare with yet.
     """
-    return laws.laws(_comparable(database, study), axis=axis, seed=study.seed)
+    return _fitted(_book(database, study), study, axis)
 
 
 def leaderboard(database: Database, study: StudyRecord) -> pd.DataFrame:
     """Structures, best first: by the lower end of their multiplier's interval at the study's target compute.
 
     Columns: structure, key, theta_XA..theta_AB, omega, psi, nu, multiplier (and _low, _high; in FLOPs), seconds_multiplier
-    (and _low, _high), loss (and _low, _high; nats per token at the target), flops and seconds spent, trials, probability_best,
-    verdict.
+    (and _low, _high), loss (and _low, _high; nats per token at the target), flops and seconds spent, trials (finished ones of
+    any outcome, which is what the spending counts), failed (those of them that failed or diverged), probability_best, rank_low,
+    rank_high, verdict. What the data do not settle is NaN, and the verdict says why.
+
+    The answer is kept, and read again while the measured trials are the same. In a database that cannot be written it is
+    computed each time.
 
     Raises:
         StudyError: as in `lawset`.
     """
     import pandas as pd
 
-    found = _comparable(database, study)
-    seconds: dict[str, float] = {}
-    for run in found:
-        seconds[run.structure] = seconds.get(run.structure, 0.0) + float(run.seconds[-1])
-    rows = []
-    for standing in laws.leaderboard(found, study.target_compute, seed=study.seed, level=LEVEL):
-        row = standing.to_dict()
-        trials, key = row.pop("runs"), row.pop("key")
-        spent = {"seconds": seconds[key], "trials": trials}
-        rows.append(identify(Structure.parse(key)) | row | spent)
-    return pd.DataFrame(rows)[COLUMNS]
+    settings = _settings(study, "standings")
+    now = settings_hash({key: list(totals) for key, totals in measured(database, study).items()})
+    kept = load_fit(database, study.id, "standings", settings)
+    if kept is None or kept["measured"] != now:
+        kept = {"measured": now, "columns": _standings(database, study)}
+        with contextlib.suppress(DatabaseError):
+            save_fit(database, study.id, "standings", settings, kept)
+    board = pd.DataFrame(kept["columns"])
+    numbers = [name for name in board.columns if name not in ("structure", "key", "verdict")]
+    board[numbers] = board[numbers].astype("float64")
+    spent = _spent(database, study)
+    for name in ("flops", "seconds", "trials", "failed"):
+        board[name] = [spent[key][name] for key in board["key"]]
+    return board[COLUMNS]
 
 
 def forecast(database: Database, study: StudyRecord) -> laws.HoldOut | None:
-    """The laws' own test: the largest dense compute, forecast from smaller runs. None where all runs are as large."""
-    return laws.hold_out(_comparable(database, study), seed=study.seed)
+    """The laws' own test: the largest dense compute, forecast from smaller runs. None where all runs are as large.
+
+    Beside the dense runs, those of at most SAMPLE other structures take part.
+    """
+    others = sorted(set(measured(database, study)) - {laws.DENSE})
+    step = max(1, -(-len(others) // SAMPLE))
+    return laws.hold_out(_comparable(database, study, {laws.DENSE, *others[::step]}), seed=study.seed)
 
 
-def record_laws(database: Database, study: StudyRecord) -> None:
-    """Keep the laws as they stand, under the settings of the fit and the trials that entered it."""
-    found = _comparable(database, study)
-    entered = {"seed": study.seed, "target_compute": study.target_compute, "trials": [run.run_id for run in found]}
-    save_fit(database, study.id, "laws", entered, laws.laws(found, seed=study.seed).to_dict())
+def surface(database: Database, study: StudyRecord) -> laws.SurfaceLaw:
+    """The law L(N, D) of the dense runs and its optimum, or the reason why they do not settle it."""
+    return laws.surface_law(_comparable(database, study, {laws.DENSE}), study.target_compute)
+
+
+def record_laws(database: Database, study: StudyRecord) -> str:
+    """Keep the laws as they stand, with the points they used and those they left out; return the hash they are kept under.
+
+    `storage.refits.refit` makes them again from the hash.
+    """
+    from storage.refits import fit_payload, fit_settings
+
+    numbers = sorted(int(run_id) for front in _book(database, study).fronts.values() for run_id in front.run_ids)
+    settings = fit_settings(study, numbers)
+    return save_fit(database, study.id, "laws", settings, fit_payload(database, study, settings))
 
 
 def empty_leaderboard() -> pd.DataFrame:
@@ -126,8 +140,9 @@ def empty_leaderboard() -> pd.DataFrame:
 
 
 def identify(structure: Structure) -> dict[str, str | float]:
-    """A structure's name, key, theta and taxonomy, as columns of a frame."""
-    theta = {f"theta_{edge}": float(t) for edge, t in zip(EDGES, structure.theta, strict=True)}
+    """A structure's name, key, theta and taxonomy, as columns of a frame; theta is NaN for more than two factors."""
+    exponents: Sequence[Fraction | float] = structure.theta if len(structure.theta) == len(EDGES) else [math.nan] * len(EDGES)
+    theta = {f"theta_{edge}": float(t) for edge, t in zip(EDGES, exponents, strict=True)}
     taxonomy = {name: float(getattr(structure, name)) for name in ("omega", "psi", "nu")}
     return {"structure": structure.name, "key": structure.key} | theta | taxonomy
 
@@ -135,16 +150,81 @@ def identify(structure: Structure) -> dict[str, str | float]:
 COLUMNS = [
     *identify(Structure.parse("dense")),
     *(f"{name}{end}" for name in ("multiplier", "seconds_multiplier", "loss") for end in ("", "_low", "_high")),
-    *("flops", "seconds", "trials", "probability_best", "verdict"),
+    *("flops", "seconds", "trials", "failed", "probability_best", "rank_low", "rank_high", "verdict"),
 ]
 """Columns of the leaderboard."""
 
 
-def _comparable(database: Database, study: StudyRecord) -> list[laws.Run]:
-    found = runs(database, study)
-    if not any(run.structure == "dense" and math.isfinite(run.loss[-1]) for run in found):
-        raise StudyError(
-            f"study {study.name!r} has no finished dense trial yet, so nothing can be compared; wait for its baseline, or"
-            " resume it"
-        )
+def _settings(study: StudyRecord, kind: str) -> dict[str, Any]:
+    """What a fit depends on beside the trials."""
+    return {
+        "kind": kind,
+        "method": METHOD,
+        "seed": study.seed,
+        "draws": DRAWS,
+        "level": LEVEL,
+        "target_compute": study.target_compute,
+        "flop_convention": study.flop_convention,
+    }
+
+
+def _book(database: Database, study: StudyRecord) -> laws.Book:
+    """The book of the study, kept where the database can be written; raises as `lawset`."""
+    try:
+        found = book(database, study, keep=True)
+    except DatabaseError:
+        found = book(database, study)
+    if found is None:
+        raise _nothing_yet(study)
     return found
+
+
+def _fitted(whole: laws.Book, study: StudyRecord, axis: Axis) -> laws.LawSet:
+    return whole.laws(axis, draws=DRAWS, seed=study.seed + AXES.index(axis))
+
+
+def _standings(database: Database, study: StudyRecord) -> dict[str, list[Any]]:
+    """The leaderboard but for what was spent, column by column."""
+    whole = _book(database, study)
+    compute, seconds = (_fitted(whole, study, axis) for axis in AXES)
+    rows = [standing.to_dict() for standing in laws.rank(compute, seconds, study.target_compute, LEVEL)]
+    for row in rows:
+        row.pop("runs")
+        row |= {name: None if value != value else value for name, value in _identified(row["key"]).items()}
+    return {name: [row[name] for row in rows] for name in COLUMNS if name in rows[0]}
+
+
+@lru_cache(maxsize=4096)
+def _identified(key: str) -> dict[str, str | float]:
+    return identify(Structure.parse(key))
+
+
+def _spent(database: Database, study: StudyRecord) -> dict[str, dict[str, float]]:
+    """FLOPs, seconds and number of the finished trials of each structure, and how many of them failed or diverged."""
+    rows = (
+        select(StructureRow.key, Total.state, Total.trials, Total.flops, Total.seconds)
+        .join(StructureRow, StructureRow.id == Total.structure_id)
+        .where(Total.study_id == study.id, Total.state.in_(FINAL_STATES))
+    )
+    found: dict[str, dict[str, float]] = {}
+    with database.reading() as session:
+        for key, state, trials, flops, seconds in session.execute(rows):
+            entry = found.setdefault(key, {"flops": 0.0, "seconds": 0.0, "trials": 0, "failed": 0})
+            entry["flops"] += flops
+            entry["seconds"] += seconds
+            entry["trials"] += trials
+            entry["failed"] += 0 if state in MEASURED else trials
+    return found
+
+
+def _comparable(database: Database, study: StudyRecord, structures: Collection[str]) -> list[laws.Run]:
+    found = runs(database, study, structures=structures)
+    if not any(run.structure == laws.DENSE and run.usable for run in found):
+        raise _nothing_yet(study)
+    return found
+
+
+def _nothing_yet(study: StudyRecord) -> StudyError:
+    return StudyError(
+        f"study {study.name!r} has no finished dense trial yet, so nothing can be compared; wait for its baseline, or resume it"
+    )

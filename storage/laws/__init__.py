@@ -6,17 +6,20 @@ numpy and scipy.
 
 from __future__ import annotations
 
+from storage.laws.book import Book, laws
 from storage.laws.chinchilla import LossSurface, fit_surface
-from storage.laws.fit import laws
 from storage.laws.forecast import HoldOut, hold_out
-from storage.laws.law_set import DENSE, LawSet, PointReport, StructureLaw
-from storage.laws.multiplier import log_multiplier, run_value
-from storage.laws.power_law import PowerLaw, fit_power_law
+from storage.laws.frontier import PointReport
+from storage.laws.law_set import DENSE, LawSet, StructureLaw
+from storage.laws.multiplier import log_multiplier, log_multipliers, run_value
+from storage.laws.power_law import PowerLaw
 from storage.laws.run import Run
 from storage.laws.standings import Standing, leaderboard, rank
+from storage.laws.surface import SurfaceLaw, surface_law
 
 __all__ = [
     "DENSE",
+    "Book",
     "HoldOut",
     "LawSet",
     "LossSurface",
@@ -25,12 +28,14 @@ __all__ = [
     "Run",
     "Standing",
     "StructureLaw",
-    "fit_power_law",
+    "SurfaceLaw",
     "fit_surface",
     "hold_out",
     "laws",
     "leaderboard",
     "log_multiplier",
+    "log_multipliers",
     "rank",
     "run_value",
+    "surface_law",
 ]

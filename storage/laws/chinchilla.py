@@ -20,7 +20,7 @@ import numpy as np
 
 from storage.laws.power_law import PowerLaw
 from storage.laws.robust import fit_terms
-from storage.laws.run import Array, plain
+from storage.laws.run import Array, json_value
 
 FLOPS_PER_MAC = 6.0
 
@@ -58,7 +58,7 @@ class LossSurface:
 
     def to_dict(self) -> dict[str, Any]:
         """Fields as JSON values."""
-        return {name: plain(value) for name, value in asdict(self).items()}
+        return {name: json_value(value) for name, value in asdict(self).items()}
 
 
 def fit_surface(params: Array, tokens: Array, loss: Array) -> LossSurface:

@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from storage.laws.fit import laws
-from storage.laws.law_set import DENSE
-from storage.laws.run import Run, finite, plain
+from storage.laws.book import laws
+from storage.laws.frontier import HULL_TOLERANCE
+from storage.laws.law_set import DENSE, interval
+from storage.laws.run import Run, finite, json_value
 
 KEPT_BELOW = 0.7
 
 
 @dataclass(frozen=True)
 class HoldOut:
-    """Forecast of the dense loss (nats) at the largest compute (FLOPs), with a 90 % interval of the law."""
+    """Forecast of the dense loss (nats) at the largest compute (FLOPs), with a 90 % interval for the runs left out."""
 
     compute: float
     observed: float
@@ -39,13 +40,15 @@ class HoldOut:
 
     def to_dict(self) -> dict[str, Any]:
         """Fields as JSON values."""
-        return {name: plain(value) for name, value in asdict(self).items()}
+        return {name: json_value(value) for name, value in asdict(self).items()}
 
 
 def hold_out(runs: Sequence[Run], *, draws: int = 200, seed: int = 0) -> HoldOut | None:
     """Forecast the dense runs above KEPT_BELOW of the largest dense budget from all smaller runs.
 
-    None when all dense runs are that large. Runs of other structures of that budget are left out as well.
+    What is forecast is the lowest loss of those of them that are on the frontier: the interval holds the luck of
+    runs, and sizes off their best, as well as what is unknown of the law. None when all dense runs are that large.
+    Runs of other structures of that budget are left out as well.
     """
     dense = [run for run in runs if run.structure == DENSE and run.usable]
     largest = max((run.flops for run in dense), default=0.0)
@@ -54,9 +57,16 @@ def hold_out(runs: Sequence[Run], *, draws: int = 200, seed: int = 0) -> HoldOut
     if not known:
         return None
     fits = laws(kept, draws=draws, seed=seed)
-    low, high = fits.band(DENSE, np.array([largest]))
-    observed, baseline = (_lowest(group) for group in (dense, known))
-    return HoldOut(largest, observed, float(fits.dense.predict(largest)), float(low[0]), float(high[0]), baseline)
+    unseen = [_lowest([run]) for run in dense if run.flops > KEPT_BELOW * largest]
+    observed, baseline = min(unseen), _lowest(known)
+    rivals = sum(loss <= observed * (1 + HULL_TOLERANCE) for loss in unseen)
+    rng = np.random.default_rng(seed)
+    spread = np.sqrt(fits.draws.sigma**2 + 2 * fits.effect.size**2)
+    luck = spread * rng.standard_normal((rivals, draws)).min(axis=0)
+    column = list(fits.laws).index(DENSE)
+    forecast = fits.log_losses(column, np.array([np.log(largest)]))[:, 0] + luck
+    low, high = np.exp(interval(forecast, 0.9))
+    return HoldOut(largest, observed, float(np.exp(np.median(forecast))), float(low), float(high), baseline)
 
 
 def _lowest(runs: Sequence[Run]) -> float:

@@ -4,7 +4,6 @@
 |---|---|---|
 | L_inf | l_inf | irreducible loss, nats, shared by the structures |
 | a | exponent | pooled exponent of the laws |
-| tau | tau | spread of the structures' exponents around a |
 | sigma | effect.sigma | spread of runs in log loss |
 """
 
@@ -15,39 +14,55 @@ from typing import Any
 
 import numpy as np
 
-from storage.laws.bootstrap import RunEffect, interval
-from storage.laws.pooled import Fits
+from storage.laws.frontier import Front, PointReport
+from storage.laws.posterior import Draws
 from storage.laws.power_law import PowerLaw, log_loss_at
-from storage.laws.run import Array, Axis, plain
+from storage.laws.run import Array, Axis, json_value
 
 DENSE = "dense"
 
 
 @dataclass(frozen=True)
-class PointReport:
-    """What became of the points of one run: how many are on the frontier, and why the others are not."""
+class RunEffect:
+    """Spread between runs of one structure, in log loss, with its 90 % interval.
 
-    run_id: str
-    used: int
-    left_out: dict[str, int]
+    size: what a size off its best costs, in log loss (`storage.laws.posterior`): not luck, but as unknown.
+    """
+
+    sigma: float
+    low: float
+    high: float
+    size: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StructureLaw:
     """Law of one structure, with what it rests on.
 
     Attributes:
         verdict: what the data settle: "single run", "exponent pooled" or "own exponent"; if L_inf is unknown.
-        runs: number of its usable runs; points: what became of their points.
-        edge: the end of the sizes that its frontier touches, None when it is inside or sizes are unknown.
+        front: what its runs say.
     """
 
     key: str
     law: PowerLaw
     verdict: str
-    runs: int
-    points: tuple[PointReport, ...]
-    edge: str | None
+    front: Front = field(repr=False)
+
+    @property
+    def runs(self) -> int:
+        """Number of its usable runs."""
+        return len(self.front.run_ids)
+
+    @property
+    def points(self) -> tuple[PointReport, ...]:
+        """What became of the points of each run."""
+        return self.front.points
+
+    @property
+    def edge(self) -> str | None:
+        """The end of the sizes that its frontier touches, None when it is inside or sizes are unknown."""
+        return self.front.edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +70,13 @@ class LawSet:
     """Laws of all structures of a study on one axis (compute or seconds).
 
     Attributes:
-        laws: by structure key, in the order of first appearance; the reference "dense" is among them.
+        laws: by structure key, the reference "dense" first.
         l_inf, l_inf_interval: nats, with a 90 % interval.
         l_inf_identified: whether the data, not the prior, fix L_inf.
         exponent, exponent_interval: pooled exponent, with a 90 % interval.
-        tau, pooling_p: spread of exponents around it, p-value of one common exponent (NaN: not testable).
+        pooling_p: p-value of one exponent for all structures (NaN: not testable).
         effect: spread of runs.
-        draws: bootstrap solutions, structures in the order of `laws`, dense as a candidate last.
+        estimate, draws: parameters of all laws, one row and joint draws, structures in the order of `laws`.
     """
 
     axis: Axis
@@ -71,10 +86,15 @@ class LawSet:
     l_inf_identified: bool
     exponent: float
     exponent_interval: tuple[float, float]
-    tau: float
     pooling_p: float
     effect: RunEffect
-    draws: Fits = field(repr=False)
+    estimate: Draws = field(repr=False)
+    draws: Draws = field(repr=False)
+
+    @property
+    def reach(self) -> Array:
+        """log of the largest compute at which each law is inverted as it stands, (S,)."""
+        return np.array([entry.law.x_trusted for entry in self.laws.values()])
 
     @property
     def dense(self) -> PowerLaw:
@@ -108,13 +128,13 @@ class LawSet:
             "l_inf_identified",
             "exponent",
             "exponent_interval",
-            "tau",
             "pooling_p",
         )
-        values = {name: plain(getattr(self, name)) for name in names}
+        values = {name: json_value(getattr(self, name)) for name in names}
         return values | {
             "sigma_run": self.effect.sigma,
-            "sigma_dof": self.effect.dof,
+            "sigma_interval": [self.effect.low, self.effect.high],
+            "size_effect": self.effect.size,
             "structures": structures,
         }
 
@@ -128,3 +148,9 @@ def _structure_dict(entry: StructureLaw) -> dict[str, Any]:
         "edge": entry.edge,
         "points": points,
     }
+
+
+def interval(draws: Array, level: float) -> tuple[Array, Array]:
+    """Lower and upper ends of the central interval over the first axis."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from storage.laws.law_set import DENSE, LawSet
+from storage.laws.posterior import Draws
 from storage.laws.power_law import PowerLaw, log_compute_at
 from storage.laws.run import Array, Run, finite
 
@@ -35,16 +36,28 @@ def run_value(run: Run, dense: PowerLaw) -> float:
 
 
 def log_multiplier(fits: LawSet, key: str, spent: float) -> tuple[float, Array]:
-    """log lambda of a structure and its draws (D,), at `spent` FLOPs (seconds, for laws on that axis).
+    """log lambda of one structure and its draws (D,), at `spent` FLOPs (seconds, on that axis)."""
+    estimate, drawn = log_multipliers(fits, np.full(len(fits.laws), spent))
+    column = list(fits.laws).index(key)
+    return float(estimate[column]), drawn[:, column]
 
-    Dense is compared with a replicate of itself that has run effects of its own: its estimate is 0, its draws
-    are not.
+
+def log_losses(draws: Draws, x: Array) -> Array:
+    """log loss of every law at its own x = log C (S,), by draw, (D, S)."""
+    return np.asarray(np.log(draws.l_inf[:, None] + np.exp(draws.log_b - draws.exponent * x)))
+
+
+def log_multipliers(fits: LawSet, spent: Array) -> tuple[Array, Array]:
+    """log lambda of every structure (S,) and its draws (D, S), at `spent` (S,) FLOPs (seconds, on that axis).
+
+    In the order of `fits.laws`. That of dense is 0: it is the measure.
     """
-    x, reach = np.log(spent), fits.dense.x_trusted
-    estimate = float(np.log(fits.dense.compute_at(fits.law(key).predict(spent))) - x)
-    keys = list(fits.laws)
-    column = len(keys) if key == DENSE else keys.index(key)
-    reference = keys.index(DENSE)
-    log_loss = fits.log_losses(column, np.array([x]))[:, 0]
-    dense = fits.draws.l_inf, fits.draws.log_b[:, reference], fits.draws.exponent[:, reference]
-    return estimate, log_compute_at(log_loss, *dense, reach) - x
+    x, keys = np.log(spent), list(fits.laws)
+    reference, reach = keys.index(DENSE), fits.dense.x_trusted
+    losses = log_losses(fits.estimate, x)[0]
+    estimate = np.log(fits.dense.compute_at(np.exp(losses))) - x
+    draws = fits.draws
+    dense = draws.l_inf[:, None], draws.log_b[:, [reference]], draws.exponent[:, [reference]]
+    drawn = log_compute_at(log_losses(draws, x), *dense, reach) - x
+    estimate[reference] = drawn[:, reference] = 0.0
+    return estimate, drawn

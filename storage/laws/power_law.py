@@ -1,4 +1,4 @@
-"""The power law L(C) = L_inf + b C^-a: evaluation, inversion, and a robust fit.
+"""The power law L(C) = L_inf + b C^-a: evaluation and inversion.
 
 | symbol | name | unit |
 |---|---|---|
@@ -10,8 +10,7 @@
 | h | (L - L_inf) / L | share of the loss that is reducible: d log L = h d log(L - L_inf) |
 | reach | REACH | the law is trusted up to this many times the compute it was fitted on |
 
-`fit_power_law` is the plain robust fit to frontier points of one structure; studies with few runs use
-`storage.laws.pooled`.
+Fitted by `storage.laws.posterior`.
 """
 
 from __future__ import annotations
@@ -21,10 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from storage.laws.robust import fit_terms
-from storage.laws.run import Array, plain
+from storage.laws.run import Array, json_value
 
 REACH = 4.0
+
+LEAST_SHARE = 1e-9
+"""Reducible part of a loss below which a law counts as flat: its inverse stays finite."""
 
 
 def log_loss_at(x: Array, l_inf: Array, log_b: Array, exponent: Array) -> Array:
@@ -33,14 +34,14 @@ def log_loss_at(x: Array, l_inf: Array, log_b: Array, exponent: Array) -> Array:
     return np.asarray(np.log(l_inf + reducible), dtype=np.float64)
 
 
-def log_compute_at(log_loss: Array, l_inf: Array, log_b: Array, exponent: Array, x_trusted: float) -> Array:
+def log_compute_at(log_loss: Array, l_inf: Array, log_b: Array, exponent: Array, x_trusted: Array | float) -> Array:
     """x = log C at which the law reaches a loss; all arguments broadcast; finite and decreasing in loss.
 
     Up to x_trusted the law is inverted. Below the loss it has there (L_inf included, where the law has no
     answer) a straight line in (log C, log L) continues it with its own slope: bounded where an ill-known
     L_inf would send the answer to infinity.
     """
-    edge = np.exp(log_b - exponent * x_trusted)
+    edge = np.maximum(np.exp(log_b - exponent * x_trusted), LEAST_SHARE * np.maximum(l_inf, LEAST_SHARE))
     log_edge, share = np.log(l_inf + edge), edge / (l_inf + edge)
     beyond = x_trusted + (log_edge - log_loss) / (exponent * share)
     within = (log_b - np.log(np.maximum(np.exp(log_loss) - l_inf, edge))) / exponent
@@ -78,11 +79,4 @@ class PowerLaw:
     def to_dict(self) -> dict[str, Any]:
         """Fields as JSON values."""
         names = ("l_inf", "log_b", "exponent", "low", "high")
-        return {name: plain(getattr(self, name)) for name in names}
-
-
-def fit_power_law(compute: Array, loss: Array) -> PowerLaw:
-    """Fit L(C) to at least four frontier points (n,) of FLOPs and nats (objective: `storage.laws.robust`)."""
-    found = fit_terms(np.log(compute)[:, None], np.log(loss))
-    low, high = float(np.min(compute)), float(np.max(compute))
-    return PowerLaw(found.floor, float(found.log_scale[0]), float(found.exponent[0]), low, high)
+        return {name: json_value(getattr(self, name)) for name in names}

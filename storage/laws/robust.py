@@ -10,8 +10,9 @@
 
 Objective (Hoffmann et al. 2022, arXiv 2203.15556, eq. 3): sum_i huber_delta(log L_i - logsumexp(log E, c_j -
 p_j x_ij)). It is a sum: with a mean and default tolerances the optimiser stops early (Besiroglu et al. 2024,
-arXiv 2404.10102). L-BFGS from a grid of starts with the analytic gradient, on centred x, the best one
-polished.
+arXiv 2404.10102). Variable projection (Golub and Pereyra 1973) finds the starts: for exponents on a grid the floor and
+the scales that are best for relative squares are a non-negative linear problem. From the best few of the grid L-BFGS
+goes on with the analytic gradient, on centred x, and the best result is polished.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import minimize, nnls
 
 from storage.laws.run import Array
 
 HUBER_DELTA = 1e-3
-START_EXPONENTS = (0.1, 0.35, 0.8)
-START_SHARES = (0.3, 0.8)
+EXPONENTS = np.geomspace(0.05, 1.5, 12)
+STARTS = 3
+LEAST_TERM = 1e-3
+"""A term that a start leaves out counts as this share of the lowest loss: the search is over logarithms."""
 TIGHT = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000, "maxfun": 20000, "maxcor": 30}
 
 
@@ -42,17 +45,24 @@ class Terms:
 
 def fit_terms(x: Array, log_loss: Array) -> Terms:
     """Minimise the objective over floor, scales and exponents. x: (n, k) log sizes; log_loss: (n,)."""
-    centre, lowest = x.mean(axis=0), float(log_loss.min())
+    centre = x.mean(axis=0)
     arguments = (x - centre, log_loss)
-    found = []
-    for share, *powers in itertools.product(START_SHARES, *[START_EXPONENTS] * x.shape[1]):
-        rest = np.log((np.exp(np.median(log_loss)) - share * np.exp(lowest)) / x.shape[1])
-        start = np.array([lowest + np.log(share), *[rest] * x.shape[1], *powers])
-        found.append(minimize(objective, start, arguments, "L-BFGS-B", jac=True, options=TIGHT))
+    found = [minimize(objective, start, arguments, "L-BFGS-B", jac=True, options=TIGHT) for start in _starts(*arguments)]
     best = min(found, key=lambda result: float(result.fun))
     best = minimize(objective, best.x, arguments, "L-BFGS-B", jac=True, options=TIGHT)
     scales, exponents = np.split(best.x[1:], 2)
     return Terms(float(np.exp(best.x[0])), scales + exponents * centre, exponents, float(best.fun))
+
+
+def _starts(x: Array, log_loss: Array) -> list[Array]:
+    """The best points of the grid of exponents, theta each; x is centred."""
+    loss, found = np.exp(log_loss), []
+    for powers in itertools.product(EXPONENTS, repeat=x.shape[1]):
+        terms = np.column_stack([np.ones(len(x)), np.exp(-np.array(powers) * x)])
+        scales, residual = nnls(terms / loss[:, None], np.ones(len(x)))
+        logs = np.log(np.maximum(scales, LEAST_TERM * loss.min()))
+        found.append((residual, [*logs, *powers]))
+    return [np.array(theta) for _, theta in sorted(found)[:STARTS]]
 
 
 def objective(theta: Array, x: Array, log_loss: Array) -> tuple[float, Array]:

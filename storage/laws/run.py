@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.intp]
 Axis = Literal["compute", "seconds"]
+AXES: tuple[Axis, ...] = get_args(Axis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +92,12 @@ def by_structure(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """The value fit for JSON: arrays and numpy scalars as lists and numbers, what is not finite as None."""
     if isinstance(value, np.ndarray | list | tuple):
-        return [plain(item) for item in value]
+        return [json_value(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return value.item() if isinstance(value, np.generic) else value

@@ -5,6 +5,10 @@
 | C* | target_compute | FLOPs |
 | lambda | multiplier | C_dense(L) / C* at the loss L the structure's law has at C* |
 | lambda_s | seconds_multiplier | S_dense(L) / S(L) at the same loss, by laws of loss against seconds |
+
+Nothing is read off a law further than it carries. A multiplier for which dense would have to be extrapolated more
+than REACH beyond its largest run is cut there: its upper end is NaN ("at least"). A structure, or dense, whose
+largest run is a decade or more below the target has no multiplier: it "needs another decade".
 """
 
 from __future__ import annotations
@@ -15,12 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from storage.laws.bootstrap import interval
-from storage.laws.fit import laws
-from storage.laws.law_set import LawSet
-from storage.laws.multiplier import log_multiplier
-from storage.laws.power_law import REACH
-from storage.laws.run import Array, Run, plain
+from storage.laws.book import Book
+from storage.laws.law_set import DENSE, LawSet, interval
+from storage.laws.multiplier import log_losses, log_multipliers
+from storage.laws.power_law import log_compute_at
+from storage.laws.run import Array, Run, json_value
+
+DECADE = 10.0
+NEEDS_DECADE = "needs another decade"
+SHOWN_FROM = 1.5
+"""Smallest ratio of the target to the largest compute that counts as an extrapolation worth a word."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +36,11 @@ class Standing:
     """One row of the leaderboard; losses are those of the structure's law at the target compute.
 
     Attributes:
+        multiplier, seconds_multiplier: with intervals; NaN where the data do not settle them (see the module).
         flops: training FLOPs of all its runs together.
         verdict: what the data settle about its law, and whether its multiplier is an extrapolation.
-        probability_best: share of bootstrap draws in which no other structure, dense included, does better.
+        probability_best: share of draws in which no other structure, dense included, does better.
+        rank_low, rank_high: interval of its place among all structures with a multiplier, 1 is the best.
     """
 
     key: str
@@ -44,13 +54,14 @@ class Standing:
     loss_low: float
     loss_high: float
     runs: int
-    flops: float
     verdict: str
     probability_best: float
+    rank_low: float
+    rank_high: float
 
     def to_dict(self) -> dict[str, Any]:
         """Fields as JSON values."""
-        return {name: plain(value) for name, value in asdict(self).items()}
+        return {name: json_value(value) for name, value in asdict(self).items()}
 
 
 def leaderboard(
@@ -61,8 +72,8 @@ def leaderboard(
     Args:
         runs: all runs of a study, the dense baseline (structure "dense") among them.
         target_compute: FLOPs at which the structures are compared.
-        draws: bootstrap replicates.
-        seed: of the bootstrap.
+        draws: joint draws of all laws.
+        seed: of the draws.
         level: of the intervals.
 
     Raises:
@@ -70,47 +81,93 @@ def leaderboard(
     """
     if not (np.isfinite(target_compute) and target_compute > 0):
         raise ValueError(f"target_compute must be finite and above 0 FLOPs, and is {target_compute}")
-    compute = laws(runs, draws=draws, seed=seed)
-    seconds = laws(runs, axis="seconds", draws=draws, seed=seed + 1)
-    return rank(runs, compute, seconds, target_compute, level)
+    book = Book.of(runs)
+    compute, seconds = book.laws("compute", draws=draws, seed=seed), book.laws("seconds", draws=draws, seed=seed + 1)
+    return rank(compute, seconds, target_compute, level)
 
 
-def rank(runs: Sequence[Run], compute: LawSet, seconds: LawSet, target_compute: float, level: float = 0.9) -> list[Standing]:
-    """Leaderboard from laws already fitted on both axes; see `leaderboard`."""
-    multipliers = {key: log_multiplier(compute, key, target_compute) for key in compute.laws}
-    best = np.argmax(np.stack([draws for _, draws in multipliers.values()]), axis=0)
+def rank(compute: LawSet, seconds: LawSet, target_compute: float, level: float = 0.9) -> list[Standing]:
+    """Leaderboard from laws fitted on both axes; see `leaderboard`."""
+    entries = list(compute.laws.values())
+    spent = np.full(len(entries), target_compute)
+    value, draws = log_multipliers(compute, spent)
+    reach = _reaches(compute, target_compute)
+    logs = log_losses(compute.estimate, np.log(spent))
+    time = _seconds_at(compute, seconds, logs[0])
+    flops_ends = _cut(value, draws, compute, spent, level)
+    time_ends = _cut(*log_multipliers(seconds, time), seconds, time, level)
+    losses = np.exp(np.stack([logs[0], *interval(log_losses(compute.draws, np.log(spent)), level)]))
+    unsettled = (reach >= DECADE) | (reach[0] >= DECADE)
+    for ends in (flops_ends, time_ends):
+        ends[:, unsettled] = np.nan
+    best, places = _places(np.where(unsettled, -np.inf, draws), level)
     rows = []
-    for number, (key, (value, draws)) in enumerate(multipliers.items()):
-        loss = float(compute.law(key).predict(target_compute))
-        loss_low, loss_high = compute.band(key, np.array([target_compute]), level)
-        timed = log_multiplier(seconds, key, float(seconds.law(key).compute_at(loss)))
+    for n, entry in enumerate(entries):
+        multiplier, timed = flops_ends[:, n].tolist(), time_ends[:, n].tolist()
         row = Standing(
-            key,
-            *_with_interval(value, draws, level),
-            *_with_interval(*timed, level),
-            loss=loss,
-            loss_low=float(loss_low[0]),
-            loss_high=float(loss_high[0]),
-            runs=compute.laws[key].runs,
-            flops=sum(run.flops for run in runs if run.structure == key),
-            verdict=_verdict(compute, key, target_compute),
-            probability_best=float(np.mean(best == number)),
+            entry.key,
+            multiplier=multiplier[0],
+            multiplier_low=multiplier[1],
+            multiplier_high=multiplier[2],
+            seconds_multiplier=timed[0],
+            seconds_multiplier_low=timed[1],
+            seconds_multiplier_high=timed[2],
+            loss=float(losses[0, n]),
+            loss_low=float(losses[1, n]),
+            loss_high=float(losses[2, n]),
+            runs=entry.runs,
+            verdict=_verdict(compute, entry.key, float(reach[n]), bool(unsettled[n]), flops_ends[:, n]),
+            probability_best=float(best[n]),
+            rank_low=float(places[0][n]),
+            rank_high=float(places[1][n]),
         )
         rows.append(row)
-    return sorted(rows, key=lambda row: row.multiplier_low, reverse=True)
+    return sorted(rows, key=lambda row: (np.isnan(row.multiplier_low), -row.multiplier_low, row.key))
 
 
-def _with_interval(value: float, draws: Array, level: float) -> tuple[float, float, float]:
-    """Multiplier and its interval from logarithms."""
+def _seconds_at(compute: LawSet, seconds: LawSet, log_loss: Array) -> Array:
+    """Seconds at which each structure, in the order of `compute`, reaches a log loss (S,)."""
+    if list(compute.laws) != list(seconds.laws):
+        raise ValueError("the laws on the two axes are not of the same structures; fit both from the same runs")
+    one = seconds.estimate
+    return np.exp(log_compute_at(log_loss, one.l_inf, one.log_b[0], one.exponent[0], seconds.reach))
+
+
+def _reaches(fits: LawSet, target: float) -> Array:
+    """How many times the largest compute of each structure on its frontier the target is, (S,)."""
+    return target / np.array([entry.law.high for entry in fits.laws.values()])
+
+
+def _cut(value: Array, draws: Array, fits: LawSet, spent: Array, level: float) -> Array:
+    """Multipliers and their intervals from logarithms, (3, S), cut where dense is not trusted; NaN for a cut end."""
+    cap = fits.dense.x_trusted - np.log(spent)
     low, high = interval(draws, level)
-    return float(np.exp(value)), float(np.exp(low)), float(np.exp(high))
+    ends = np.exp(np.minimum(np.stack([value, low, high]), cap))
+    ends[2, high > cap] = np.nan
+    return ends
 
 
-def _verdict(fits: LawSet, key: str, target_compute: float) -> str:
-    """The law's verdict, and a warning when its multiplier needs a law far outside of what was run."""
+def _places(draws: Array, level: float) -> tuple[Array, tuple[Array, Array]]:
+    """Probability of being best (S,), and the interval of the place of each structure, from draws (D, S)."""
+    order = np.argsort(-draws, axis=1, kind="stable")
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.broadcast_to(np.arange(1, draws.shape[1] + 1), order.shape), axis=1)
+    edge = (1 - level) / 2
+    low = np.quantile(place, edge, axis=0, method="lower")
+    high = np.quantile(place, 1 - edge, axis=0, method="higher")
+    return np.mean(place == 1, axis=0), (low, high)
+
+
+def _verdict(fits: LawSet, key: str, reach: float, decade: bool, ends: Array) -> str:
+    """The law's verdict, and warnings where its multiplier needs a law outside of what was run."""
     entry = fits.laws[key]
-    own = target_compute / entry.law.high
-    dense = float(fits.dense.compute_at(entry.law.predict(target_compute))) / fits.dense.high
-    ratios = {"extrapolated": own, "dense extrapolated": dense}
-    notes = [f"{name} {ratio:.1f}x" for name, ratio in ratios.items() if ratio > REACH]
-    return ", ".join([entry.verdict, *notes])
+    notes = [entry.verdict]
+    if entry.edge:
+        notes.append(f"frontier at the {entry.edge}")
+    if decade:
+        return ", ".join([*notes, NEEDS_DECADE])
+    if reach >= SHOWN_FROM:
+        notes.append(f"extrapolated {reach:.1f}x")
+    if key != DENSE and np.isnan(ends[2]):
+        notes.append(f"at least {ends[1]:.1f}: dense {NEEDS_DECADE}")
+    return ", ".join(notes)

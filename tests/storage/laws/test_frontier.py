@@ -9,16 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.laws.frontier import ABOVE_HULL, NOT_FINITE, OFF_BEST, ROSE, USED, frontier, lower_hull
+from storage.laws.frontier import ABOVE_HULL, EARLY, NOT_FINITE, ROSE, TAIL, USED, Front, frontier, fronts, lower_hull
 from storage.laws.power_law import PowerLaw
 from storage.laws.run import Run
 
 SHAPE = PowerLaw(1.0, np.log(100.0), 0.2, 1e9, 1e12)
-COMPUTE = np.geomspace(1e9, 1e12, 13)
+COMPUTE = np.geomspace(1e11, 1e12, 13)
 
 
 def run(name: str, loss: np.ndarray, compute: np.ndarray = COMPUTE, size: float = float("nan")) -> Run:
     return Run("s", name, compute, loss, compute / 1e10, size)
+
+
+def front(*runs: Run) -> Front:
+    return fronts({"s": list(runs)})["s"]
 
 
 def brute_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -40,42 +44,44 @@ def test_the_hull_is_the_lowest_chord(points: list[tuple[int, float]]) -> None:
     assert np.allclose(lower_hull(x, y), brute_hull(x, y), atol=1e-9)
 
 
-def test_every_point_of_an_exact_law_is_used() -> None:
-    assert set(frontier([run("1", SHAPE.predict(COMPUTE))], SHAPE, 0.5).reason) == {USED}
+def test_the_end_of_a_run_is_used_and_gives_its_loss_and_slope() -> None:
+    found = front(run("1", 3.0 * (COMPUTE / 1e12) ** -0.1))
+    assert np.exp(found.log_loss) == pytest.approx(3.0)
+    assert np.exp(found.x[:, 0]) == pytest.approx([1e12, 1e2])
+    assert found.slope[:, 0] == pytest.approx([-0.1, -0.1])
+    assert np.exp(found.low) == pytest.approx([COMPUTE[COMPUTE >= TAIL * 1e12][0], COMPUTE[COMPUTE >= TAIL * 1e12][0] / 1e10])
+    (report,) = found.points
+    assert report.used == np.sum(COMPUTE >= TAIL * 1e12)
+    assert report.left_out == {EARLY: 13 - report.used}
 
 
 def test_each_rule_names_its_points() -> None:
     loss = SHAPE.predict(COMPUTE)
     bad = loss.copy()
-    bad[4], bad[7] = np.nan, loss[6] * 1.05
-    far = run("2", loss[8:11] * 1.08, COMPUTE[8:11])
-    reason = frontier([run("1", bad), far], SHAPE, 0.5).reason
-    assert [reason[4], reason[7]] == [NOT_FINITE, ROSE]
-    assert reason[13:] == (ABOVE_HULL,) * 3
-    assert [reason[at] for at in (0, 3, 6, 8, 12)] == [USED] * 5
+    bad[9], bad[11] = np.nan, loss[10] * 1.05
+    judged = frontier([run("1", bad), run("2", loss * 1.08)])
+    assert [judged.reason[at] for at in (0, 9, 10, 11, 12)] == [EARLY, NOT_FINITE, USED, ROSE, USED]
+    assert set(judged.reason[13:]) == {EARLY, ABOVE_HULL}
+    assert np.isnan(judged.log_loss[9])
+    assert list(judged.run) == [0] * 13 + [1] * 13
+    found = front(run("1", bad), run("2", loss * 1.08))
+    assert found.log_loss.size == 1
+    assert [report.used for report in found.points] == [judged.reason[:13].count(USED), 0]
+    assert found.points[1].left_out == {EARLY: judged.reason[13:].count(EARLY), ABOVE_HULL: judged.reason.count(ABOVE_HULL)}
 
 
-def test_a_single_run_keeps_the_part_that_touches_the_law() -> None:
-    """A run of one size is convex, its own hull: only the slope of the law tells where it was efficient."""
-    compute = np.geomspace(1e9, 1e13, 41)
-    best = 1e11
-    excess = 0.02 * np.log(compute / best) ** 2
-    front = frontier([run("1", SHAPE.predict(compute) * np.exp(excess), compute)], SHAPE, 0.5)
-    used = compute[front.used]
-    assert used.min() > 3e10
-    assert used.max() < 3e11
-    assert OFF_BEST in front.reason
+def test_a_run_above_its_rival_is_left_out_though_it_is_the_cheapest() -> None:
+    cheap = run("1", SHAPE.predict(COMPUTE) * 1.06, COMPUTE * 0.98)
+    assert [report.used > 0 for report in front(cheap, run("2", SHAPE.predict(COMPUTE))).points] == [False, True]
 
 
-@given(
-    st.lists(st.lists(st.floats(1.2, 4.0), min_size=1, max_size=6), min_size=1, max_size=4),
-    st.floats(0.0, 1.19),
-    st.floats(0.01, 1.0),
-)
-def test_some_point_is_always_used(curves: list[list[float]], l_inf: float, exponent: float) -> None:
-    shape = PowerLaw(l_inf, 20 * exponent, exponent, 1.0, 1.0)
+@given(st.lists(st.lists(st.floats(1.2, 4.0), min_size=1, max_size=6), min_size=1, max_size=4))
+def test_some_point_is_always_used(curves: list[list[float]]) -> None:
     runs = [run(str(n), np.array(c), 1e9 * 2.0 ** np.arange(n, n + len(c))) for n, c in enumerate(curves)]
-    assert frontier(runs, shape, 0.6).used.any()
+    found = front(*runs)
+    assert np.all(np.isfinite(found.log_loss))
+    assert found.log_loss.size >= 1
+    assert [sum(report.left_out.values()) + report.used for report in found.points] == [len(c) for c in curves]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +90,5 @@ def test_some_point_is_always_used(curves: list[list[float]], l_inf: float, expo
 )
 def test_a_best_size_at_the_end_of_the_sizes_is_reported(losses: tuple[float, ...], edge: str | None) -> None:
     runs = [run(str(n), np.array([3.0, loss]), np.array([1e9, 1e10]), n) for n, loss in enumerate(losses)]
-    assert frontier(runs, SHAPE, 0.5).edge == edge
-    unknown = [run(item.run_id, item.loss, item.compute) for item in runs]
-    assert frontier(unknown, SHAPE, 0.5).edge is None
+    assert front(*runs).edge == edge
+    assert front(*(run(item.run_id, item.loss, item.compute) for item in runs)).edge is None

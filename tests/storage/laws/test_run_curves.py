@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from storage.laws.run import Run, by_structure, plain
+from storage.laws.run import Run, by_structure, json_value
 
 
 def test_a_run_holds_its_curve_and_what_it_spent() -> None:
@@ -43,4 +43,4 @@ def test_only_runs_with_a_finite_loss_are_grouped() -> None:
 
 def test_plain_values_are_json() -> None:
     value = {"a": np.array([1.0, np.inf]), "b": (np.float64(2.0), np.int64(3), np.bool_(True)), "c": None}
-    assert json.loads(json.dumps(plain(value))) == {"a": [1.0, None], "b": [2.0, 3, True], "c": None}
+    assert json.loads(json.dumps(json_value(value))) == {"a": [1.0, None], "b": [2.0, 3, True], "c": None}

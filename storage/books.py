@@ -1,0 +1,99 @@
+"""The book of a study's laws, kept in the database: what each structure's runs say, so that a result costs one structure.
+
+A row for each structure (kind `evidence` of the fits) holds its frontier and sums under the number and FLOPs of the
+trials they are made of. Where these differ from the ledger's totals, the structure is read and reduced anew.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.curves import by_chunks, measured
+from storage.database import Database
+from storage.fits import save_fits, settings_hash, stored_fits
+from storage.laws import DENSE, Book
+from storage.laws.book import Table
+from storage.laws.evidence import SHARES, SUMS, Scale
+from storage.laws.frontier import REASONS, Front, fronts
+from storage.laws.run import AXES, Array, by_structure
+from storage.studies import StudyRecord
+
+EVIDENCE = "evidence"
+METHOD = 2
+"""Version of the numerics. What another version kept is not used."""
+
+Entries = dict[str, dict[str, Any]]
+
+
+def book(database: Database, study: StudyRecord, *, keep: bool = False) -> Book | None:
+    """The book of the study as the ledger stands; None without a usable dense run.
+
+    With `keep`, what had to be reduced anew is kept for the next time.
+    """
+    ledger = measured(database, study)
+    known = {entry["structure"]: entry for entry in _entries(database, study) if entry["structure"] in ledger}
+    stale = [key for key, totals in ledger.items() if key not in known or known[key]["trials"] != list(totals)]
+    old = {key: known[key] for key in known if key not in set(stale) and known[key]["front"] is not None}
+    found = {key: _front(entry["front"]) for key, entry in old.items()}
+    fresh: dict[str, Front] = {}
+    for runs in by_chunks(database, study, stale):
+        fresh |= fronts(by_structure(runs))
+    if DENSE not in found and DENSE not in fresh:
+        return None
+    whole = Book(found | fresh, {axis: {key: _table(entry["sums"][axis]) for key, entry in old.items()} for axis in AXES})
+    if keep and stale:
+        _keep(database, study, whole, {key: ledger[key] for key in stale}, set(fresh))
+    return whole
+
+
+def _entries(database: Database, study: StudyRecord) -> list[dict[str, Any]]:
+    return [fit.payload for fit in stored_fits(database, study.id, EVIDENCE) if fit.payload["method"] == METHOD]
+
+
+def _keep(database: Database, study: StudyRecord, whole: Book, stale: dict[str, tuple[int, float]], fresh: set[str]) -> None:
+    for axis in AXES:
+        whole.prepare(axis)
+    payloads = {}
+    for key, totals in stale.items():
+        entry: dict[str, Any] = {"method": METHOD, "structure": key, "trials": list(totals), "front": None}
+        if key in fresh:
+            sums = {axis: _packed_table(whole.tables[axis][key]) for axis in AXES}
+            entry |= {"front": _packed_front(whole.fronts[key]), "sums": sums}
+        payloads[settings_hash({"structure": key})] = entry
+    save_fits(database, study.id, EVIDENCE, payloads)
+
+
+def _packed(array: npt.NDArray[Any]) -> str:
+    """An array as base64 of little-endian numbers of eight bytes."""
+    kind = "<i8" if array.dtype.kind == "i" else "<f8"
+    return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode()
+
+
+def _unpacked(text: str, *shape: int, kind: str = "<f8") -> Array:
+    return np.frombuffer(base64.b64decode(text), kind).reshape(shape)
+
+
+def _packed_front(front: Front) -> dict[str, Any]:
+    numbers = np.concatenate([*front.x, front.log_loss, *front.slope, front.low, front.high, [front.lowest]])
+    return {"numbers": _packed(numbers), "edge": front.edge, "runs": ",".join(front.run_ids), "points": _packed(front.counts)}
+
+
+def _front(packed: dict[str, Any]) -> Front:
+    numbers = _unpacked(packed["numbers"], -1)
+    lines = numbers[:-5].reshape(5, -1)
+    counts = _unpacked(packed["points"], -1, len(REASONS), kind="<i8").astype(np.intp)
+    low, high, lowest = numbers[-5:-3], numbers[-3:-1], float(numbers[-1])
+    return Front(lines[:2], lines[2], lines[3:], low, high, lowest, packed["edge"], tuple(packed["runs"].split(",")), counts)
+
+
+def _packed_table(table: Table) -> dict[str, Any]:
+    scale, sums = table
+    return {"unit": scale.unit, "x_0": scale.x_0, "table": _packed(sums)}
+
+
+def _table(packed: dict[str, Any]) -> Table:
+    return Scale(packed["unit"], packed["x_0"]), _unpacked(packed["table"], len(SUMS), SHARES.size)

@@ -1,0 +1,233 @@
+"""What a study does not know: the irreducible loss and the spreads, weighed on grids, and joint draws of all laws.
+
+| symbol | name | meaning |
+|---|---|---|
+| L_inf | l_inf | irreducible loss; a share of the unit of the grid, prior N(0.5, 0.25^2) |
+| sigma | | spread of runs in log loss: prior scaled inverse chi^2, 4 degrees of freedom at 1 % |
+| omega | | spread of the structures' levels in log loss, log-uniform |
+| tau | | spread of the structures' exponents, as a share of the pooled one: 3 to 24 % |
+| sigma_q | | spread of slopes along a run, in log loss; estimated once, with a prior of a tenth of the slope |
+| b | bias | common to all such slopes: N(0, (a fifth of the slope)^2) |
+
+| h (q'/q)^2 / 2 | size | what a size off its best costs in log loss, by the spread q' of slopes: 0.6 to 2 % |
+
+A size off its best is not luck, since all runs of a structure, and all of one compute, share it, and no repetition
+narrows it. It shows in the slopes: near the optimum of A N^-alpha + B D^-beta with alpha = beta, a run whose size is m
+off in logarithm has a slope off by q alpha m / 2 and a loss above the frontier by h alpha^2 m^2 / 8. That size effect
+is added to the draws: to each level, and to the pooled exponent over the range of compute.
+Each node of the grid is weighed by its evidence, the levels and exponents of all structures integrated out
+(`storage.laws.mixed`); a coarse grid finds where the weight is, a finer one covers that. A draw takes a node by
+weight, then everything else from its Gaussian. Draws are joint over structures, so they give intervals of
+multipliers and ranks as well. Where data are silent, the draws show the width of the priors and not a spurious
+certainty. Spreads are those of a population: SAMPLE structures say as much about them as thousands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+from scipy.special import logsumexp
+
+from storage.laws.evidence import SHARES, Sums
+from storage.laws.mixed import Settings, Solution, solve
+from storage.laws.run import Array, Index, Mask
+
+SHARE_PRIOR = (0.5, 0.25)
+SIGMA_PRIOR, SIGMA_DOF = 0.01, 4.0
+TAU = (0.03, 0.06, 0.12, 0.24)
+TAU_WEIGHTS = (0.2, 0.35, 0.3, 0.15)
+SLOPE_PRIOR, SLOPE_DOF = 0.1, 4.0
+BIAS = 0.2
+LEAST_SLOPE = 0.01
+SIZE_EFFECT = (0.006, 0.02)
+LEAST_EXPONENT = 0.03
+RUNGS, LEAST_REACH = 3.0, 0.25
+SAMPLE = 100
+
+_SIGMA_GRID = np.geomspace(0.001, 0.1, 9)
+_OMEGA_GRID = np.geomspace(0.005, 0.3, 6)
+_COARSE, _FINE = (np.unique(np.linspace(0, SHARES.size - 1, nodes).astype(np.intp)) for nodes in (12, 24))
+_SPAN = np.array([-1.6, -0.8, 0.0, 0.8, 1.6])
+_MIDDLE = int(np.argmin(np.abs(SHARES - 0.5)))
+_CELLS = 100_000
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Joint draws of laws: l_inf, sigma, pooled_exponent (D,); log_b, exponent (D, S)."""
+
+    l_inf: Array
+    sigma: Array
+    pooled_exponent: Array
+    log_b: Array
+    exponent: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """The estimate (one draw, everything at its mean) and the draws. size: the size effect, log loss."""
+
+    estimate: Draws
+    draws: Draws
+    size: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """Sums of a study with what is fixed for all nodes: slope, sigma_q (log loss), mean share (G,), what log compute spans."""
+
+    sums: Sums
+    population: Mask
+    slope: float
+    sigma_q: float
+    share: Array
+    reach: float
+    size: float
+
+    def settings(self, node: Index, sigma: Array, omega: Array, tau: Array) -> Settings:
+        """Spreads of log loss (tau: of the slope) as those of y at each node."""
+        share, slope = self.share[node], abs(self.slope)
+        return Settings(node, sigma, np.full(node.size, self.sigma_q), omega / share, tau * slope / share, BIAS * slope / share)
+
+    def solve(self, at: Settings) -> Solution:
+        return solve(self.sums.take(at.node), int(self.sums.levels.sum()), int(self.sums.slopes.sum()), self.population, at)
+
+
+def sample(sums: Sums, population: Mask, grid: Array, x_0: float, draws: int, rng: np.random.Generator) -> Posterior:
+    """Weigh the nodes, then draw the laws of all structures.
+
+    Args:
+        sums: of the structures (S,), at least one.
+        population: (S,) False for dense.
+        grid: (G,) candidates of L_inf, nats.
+        x_0: the reference of the sums, log compute.
+        draws: number of draws.
+        rng: of the draws.
+    """
+    whole = _problem(sums, population)
+    nodes, weights = _weigh(_problem(*_thinned(sums, population), whole))
+    share, spreads = _choose(nodes, weights, draws, rng)
+    final = whole.solve(whole.settings(share, *spreads))
+    root = np.linalg.cholesky(final.covariance)
+    phi = final.mean + np.einsum("hij,hj->hi", root, rng.standard_normal(final.mean.shape))
+    steepness = np.maximum(phi[:, 1], LEAST_EXPONENT)
+    phi[:, 1] = steepness * np.exp(whole.size / whole.share[share] / whole.reach / steepness * rng.standard_normal(draws))
+    level, exponent = final.conditional(phi, rng)
+    level += whole.size / whole.share[share][:, None] * rng.standard_normal(level.shape)
+    drawn = _laws((level, exponent), grid[share], spreads[0], phi[:, 1], x_0)
+    centre, middle = _middle(nodes, weights)
+    best = whole.solve(whole.settings(centre, *middle))
+    estimate = _laws(best.conditional(best.mean), grid[centre], middle[0], best.mean[:, 1], x_0)
+    return Posterior(estimate, drawn, whole.size)
+
+
+def _laws(found: tuple[Array, Array], l_inf: Array, sigma: Array, pooled: Array, x_0: float) -> Draws:
+    level, exponent = found
+    exponent = np.maximum(exponent, LEAST_EXPONENT)
+    return Draws(l_inf, sigma, pooled, level + exponent * x_0, exponent)
+
+
+def _problem(sums: Sums, population: Mask, like: _Problem | None = None) -> _Problem:
+    """Slope of log loss and its spread over runs at a middling L_inf; those of `like` for a sample of it."""
+    if like is not None:
+        return _Problem(sums, population, like.slope, like.sigma_q, like.share, like.reach, like.size)
+    w = sums.table[0].sum(axis=1)
+    share = np.sqrt(w / sums.levels.sum())
+    weight, first, second = sums.table[:3, _MIDDLE].sum(axis=1)
+    reach = float(np.sqrt(max(RUNGS * (second / weight - (first / weight) ** 2), LEAST_REACH)))
+    v, vk, vkk = sums.table[6:, _MIDDLE].sum(axis=1)
+    count = float(sums.slopes.sum())
+    if count == 0:
+        return _Problem(sums, population, -LEAST_SLOPE * 10, SLOPE_PRIOR * LEAST_SLOPE * 10, share, reach, SIZE_EFFECT[0])
+    slope = min(vk / v * share[_MIDDLE], -LEAST_SLOPE)
+    squares = max(vkk - vk**2 / v, 0.0) * max(count - 1, 0.0) / count
+    sigma_q = np.sqrt((SLOPE_DOF * (SLOPE_PRIOR * slope) ** 2 + squares) / (SLOPE_DOF + count - 1))
+    size = float(np.clip(share[_MIDDLE] / 2 * (sigma_q / slope) ** 2, *SIZE_EFFECT))
+    return _Problem(sums, population, slope, float(sigma_q), share, reach, size)
+
+
+def _thinned(sums: Sums, population: Mask) -> tuple[Sums, Mask]:
+    """Dense and every n-th other structure, where there are more than SAMPLE."""
+    step = -(-population.size // SAMPLE)
+    kept = ~population | (np.arange(population.size) % step == 0)
+    return Sums(sums.table[..., kept], sums.levels[kept], sums.slopes[kept]), population[kept]
+
+
+def _weigh(problem: _Problem) -> tuple[tuple[Index, Array], Array]:
+    """Nodes of the finer grid, (H,) places of L_inf and (3, H) sigma, omega, tau, and their log weights (H,)."""
+    coarse = _product(_COARSE, _SIGMA_GRID, _OMEGA_GRID, np.array(TAU[1:3]))
+    weight = _log_weights(problem, coarse)
+    sigma, omega = (_around(np.log(coarse[1][row]), weight, grid) for row, grid in enumerate((_SIGMA_GRID, _OMEGA_GRID)))
+    fine = _product(_FINE, sigma, omega, np.array(TAU))
+    return fine, _log_weights(problem, fine)
+
+
+def _product(node: Index, *spreads: Array) -> tuple[Index, Array]:
+    mesh = np.meshgrid(node.astype(float), *spreads, indexing="ij")
+    return mesh[0].ravel().astype(np.intp), np.stack([values.ravel() for values in mesh[1:]])
+
+
+def _around(values: Array, log_weight: Array, grid: Array) -> Array:
+    """Five nodes around the mean of log values by weight; as wide as they are uncertain, at most as the grid."""
+    weight = np.exp(log_weight - logsumexp(log_weight))
+    mean = float(np.sum(weight * values))
+    spread = float(np.sqrt(np.sum(weight * (values - mean) ** 2)))
+    spread = max(spread, 0.25 * float(np.log(grid[1] / grid[0])))
+    return np.clip(np.exp(mean + spread * _SPAN), grid[0] / 2, grid[-1] * 2)
+
+
+def _log_weights(problem: _Problem, nodes: tuple[Index, Array]) -> Array:
+    """Evidence times prior, and times the width of the cell of L_inf, (H,)."""
+    node, (sigma, omega, tau) = nodes
+    chunk = max(1, _CELLS // problem.population.size)
+    parts = []
+    for start in range(0, node.size, chunk):
+        piece = slice(start, start + chunk)
+        parts.append(problem.solve(problem.settings(node[piece], sigma[piece], omega[piece], tau[piece])).log_evidence)
+    prior = -0.5 * ((SHARES[node] - SHARE_PRIOR[0]) / SHARE_PRIOR[1]) ** 2
+    prior += -SIGMA_DOF * (np.log(sigma) + 0.5 * (SIGMA_PRIOR / sigma) ** 2)
+    prior += np.interp(tau, TAU, np.log(TAU_WEIGHTS))
+    return np.concatenate(parts) + prior
+
+
+def _choose(nodes: tuple[Index, Array], log_weight: Array, draws: int, rng: np.random.Generator) -> tuple[Index, Array]:
+    """Draws of the place of L_inf (D,) on the full grid and of the spreads (3, D).
+
+    L_inf comes from its marginal, interpolated between the nodes; the spreads from the nearest node of it.
+    """
+    node, spreads = nodes
+    per = node.size // _FINE.size
+    table = log_weight.reshape(_FINE.size, per)
+    marginal = _marginal(table)
+    place = _ordered(marginal, draws, rng)
+    nearest = np.argmin(np.abs(SHARES[_FINE][:, None] - SHARES[place]), axis=0)
+    inside = np.cumsum(np.exp(table - logsumexp(table, axis=1, keepdims=True)), axis=1)
+    picked = (inside[nearest] < rng.random((draws, 1)) * inside[nearest, -1:]).sum(axis=1)
+    return place, spreads[:, nearest * per + np.minimum(picked, per - 1)]
+
+
+def _marginal(table: Array) -> Array:
+    """Probabilities of all candidates of L_inf, (G,), from log weights (nodes, rest)."""
+    log_weight = logsumexp(table, axis=1)
+    smooth = PchipInterpolator(SHARES[_FINE], log_weight - log_weight.max())(SHARES)
+    weight = np.exp(smooth) * np.gradient(SHARES)
+    return np.asarray(weight / weight.sum())
+
+
+def _ordered(probability: Array, draws: int, rng: np.random.Generator) -> Index:
+    """A stratified sample, shuffled: less noise in the ends of intervals."""
+    levels = (rng.permutation(draws) + rng.random(draws)) / draws
+    return np.minimum(np.searchsorted(np.cumsum(probability), levels), probability.size - 1)
+
+
+def _middle(nodes: tuple[Index, Array], log_weight: Array) -> tuple[Index, Array]:
+    """One setting for the estimate: the mean of L_inf, and mean logarithms of the spreads there."""
+    node, spreads = nodes
+    per = node.size // _FINE.size
+    marginal = _marginal(log_weight.reshape(_FINE.size, per))
+    centre = int(np.argmin(np.abs(SHARES - marginal @ SHARES)))
+    at = int(np.argmin(np.abs(SHARES[_FINE] - SHARES[centre]))) * per
+    weight = np.exp(log_weight[at : at + per] - logsumexp(log_weight[at : at + per]))
+    return np.array([centre]), np.exp(np.log(spreads[:, at : at + per]) @ weight)[:, None]
