@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from storage.schema import Attempt, Driver, FinalState, Trial
 
 MAX_ATTEMPTS = 5
-"""Attempts at a trial that may end in a crash before it counts as failed."""
+"""Attempts at a trial that may crash without getting any further before it counts as failed."""
 
 
 def open_attempt(session: Session, trial: Trial, driver: int, now: float) -> None:
@@ -70,14 +70,15 @@ def close(trial: Trial, attempt: Attempt, state: FinalState, error: str | None, 
 
 
 def preempt(session: Session, trial: Trial, reason: str | None, now: float, limit: int = MAX_ATTEMPTS) -> None:
-    """End an attempt and put its trial back in the queue; fail the trial where `limit` attempts have crashed.
+    """End an attempt and put its trial back in the queue; fail the trial where `limit` attempts crashed and spent nothing.
 
-    `reason` says what went wrong; None is an orderly stop, which does not count as a crash.
+    An attempt that got further is no reason to give up: on machines that are taken away, a long trial has many. `reason` says
+    what went wrong; None is an orderly stop, which does not count as a crash.
     """
     attempt = session.get_one(Attempt, (trial.id, trial.attempts))
     attempt.state, attempt.ended, attempt.error = "preempted", now, reason
     session.flush()
-    crashed = select(func.count()).where(Attempt.trial_id == trial.id, Attempt.error.is_not(None))
+    crashed = select(func.count()).where(Attempt.trial_id == trial.id, Attempt.error.is_not(None), Attempt.flops == 0)
     trial.updated = now
     if reason is not None and (session.scalar(crashed) or 0) >= limit:
         trial.state, trial.finished = "failed", now

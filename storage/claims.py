@@ -127,7 +127,7 @@ class PointLike(Protocol):
 
 
 def point_row(claim: Claim, point: PointLike) -> dict[str, Any]:
-    """The columns of a point, taken by the claim's attempt; a training loss that is not finite is none."""
+    """The columns of a point, taken by the claim's attempt; a training loss that is negative or not finite is none."""
     return {
         "trial_id": claim.trial_id,
         "attempt": claim.attempt,
@@ -135,7 +135,7 @@ def point_row(claim: Claim, point: PointLike) -> dict[str, Any]:
         "tokens": point.tokens,
         "flops": point.flops,
         "loss": point.loss,
-        "train_loss": point.train_loss if math.isfinite(point.train_loss) else None,
+        "train_loss": point.train_loss if 0 <= point.train_loss < math.inf else None,
         "seconds": point.seconds,
         "warmup": point.warmup,
     }

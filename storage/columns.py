@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Dialect, Text, TypeDecorator
+from sqlalchemy import CheckConstraint, Dialect, Index, Text, TypeDecorator, text
 
 _LONGEST = 20_000
 
@@ -46,3 +46,8 @@ def finite(column: str) -> CheckConstraint:
 def amount(column: str) -> CheckConstraint:
     """Finite and not negative; NULL passes."""
     return CheckConstraint(f"{column} >= 0 AND {column} < 1e300", name=f"{column}_amount")
+
+
+def partial_index(name: str, condition: str, *columns: str, unique: bool = False) -> Index:
+    """An index of the rows for which `condition` holds."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(condition), postgresql_where=text(condition))

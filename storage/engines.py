@@ -78,7 +78,10 @@ def _postgresql(location: Location, timeout: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        if not connection.get_execution_options().get(READING, False):
+        if connection.get_execution_options().get(READING, False):
+            # answers follow indexes to few rows of large tables; the defaults, made for spinning disks, read all of them
+            connection.exec_driver_sql("SELECT set_config('random_page_cost', '1.1', true), set_config('jit', 'off', true)")
+        else:
             lock, idle = round(timeout * 1000), round(2 * timeout * 1000)
             connection.exec_driver_sql(
                 f"SELECT set_config('lock_timeout', '{lock}', true),"

@@ -27,6 +27,13 @@ _POSTGRESQL = {
 
 _FULL = ("full", "No space left")
 
+_PASSING = ("08", "57P", "40", "55P03", "53300", "25P03")
+"""States of PostgreSQL that pass: no connection, a shutdown, a deadlock, a lock held too long, too many clients, a cut-off."""
+
+
+class UnavailableError(DatabaseError):
+    """A database that cannot be used just now: unreachable, restarting or locked. What was asked may have been done."""
+
 
 @contextmanager
 def translated(shown: str) -> Iterator[None]:
@@ -35,7 +42,8 @@ def translated(shown: str) -> Iterator[None]:
     Broken constraints and values out of range are our own mistakes and pass through unchanged.
 
     Raises:
-        DatabaseError: it cannot be reached, read, written or locked; the message gives the reason.
+        DatabaseError: it cannot be reached, read, written or locked; the message gives the reason. UnavailableError where
+            trying again may help.
         DiskError: there is no space left.
     """
     try:
@@ -47,7 +55,7 @@ def translated(shown: str) -> Iterator[None]:
     except sqlite3.Error as error:
         raise failure(error, shown) from error
     except PoolTimeout as error:
-        raise DatabaseError(f"the database {shown} has no free connection; use fewer threads") from error
+        raise UnavailableError(f"the database {shown} has no free connection; use fewer threads") from error
 
 
 def failure(error: BaseException | None, shown: str) -> EinsearchError:
@@ -57,7 +65,10 @@ def failure(error: BaseException | None, shown: str) -> EinsearchError:
     if state == "53100" or any(word in reason for word in _FULL):
         return DiskError(f"the disk of the database {shown} is full ({reason}); make room, then resume")
     advice = _POSTGRESQL.get(state or "") or next((_SQLITE[key] for key in _SQLITE if key in reason), None)
+    local = shown.startswith("sqlite")
+    passing = "locked" in reason if local else state is None or state.startswith(_PASSING)
+    kind = UnavailableError if passing else DatabaseError
     if advice is None:
-        advice = "cannot be used" if state or shown.startswith("sqlite") else "cannot be reached"
-        return DatabaseError(f"the database {shown} {advice}: {reason}")
-    return DatabaseError(f"the database {shown} {advice} ({reason})")
+        advice = "cannot be used" if state or local else "cannot be reached"
+        return kind(f"the database {shown} {advice}: {reason}")
+    return kind(f"the database {shown} {advice} ({reason})")

@@ -1,7 +1,6 @@
 """Free SQL over the database, which can read and do nothing else.
 
-Two views are documented and stay as they are: `einsearch_trial_view` (one row per trial, with its study and
-structure) and `einsearch_point_view` (one row per evaluation). One statement that starts with SELECT, WITH
+The views in `VIEWS` are documented and stay as they are (docs/database.md). One statement that starts with SELECT, WITH
 or VALUES is taken; on top of that SQLite opens the file read-only, refuses every action but reading,
 and is interrupted in time; PostgreSQL runs one statement of a read-only transaction under a timeout, on a
 connection that is closed afterwards.
@@ -12,7 +11,9 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,18 @@ from space.errors import UserError
 from storage.database import Database
 from storage.engines import connect_sqlite
 from storage.failures import translated
+from storage.frames import PIECE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VIEWS = ("einsearch_trial_view", "einsearch_point_view")
+VIEWS = (
+    "einsearch_trial_view",
+    "einsearch_point_view",
+    "einsearch_attempt_view",
+    "einsearch_structure_view",
+    "einsearch_study_view",
+)
 MOST_ROWS = 1_000_000
 SECONDS = 30.0
 
@@ -37,12 +45,15 @@ _ALLOWED = {
     sqlite3.SQLITE_RECURSIVE,
 }
 _STEPS_BETWEEN_LOOKS = 10_000
+_PLAIN = (type(None), bool, int, float, str)
 
-Answer = tuple[list[str], list[Any]]
+Rows = list[tuple[Any, ...]]
+Reading = Iterator[tuple[list[str], Rows]]
+"""Names of the columns and some rows, again and again."""
 
 
 def sql(database: Database, text: str, *, seconds: float = SECONDS, most_rows: int = MOST_ROWS) -> pd.DataFrame:
-    """The rows of one reading statement, under the names that it gives its columns.
+    """The rows of one reading statement, under the names that it gives its columns; a name given twice becomes `name_2`.
 
     >>> sql(database, "SELECT structure, min(loss) FROM einsearch_trial_view GROUP BY 1")    # doctest: +SKIP
 
@@ -57,20 +68,37 @@ def sql(database: Database, text: str, *, seconds: float = SECONDS, most_rows: i
     """
     import pandas as pd
 
+    parts = list(_read(database, text, seconds, most_rows))
+    return pd.DataFrame.from_records([row for _, rows in parts for row in rows], columns=parts[0][0])
+
+
+def sql_pieces(
+    database: Database, text: str, *, seconds: float = SECONDS, most_rows: int = MOST_ROWS, size: int = PIECE
+) -> Iterator[pd.DataFrame]:
+    """The same in frames of at most `size` rows, whose columns hold the values as they come (of dtype object).
+
+    Raises as `sql`, in the middle of the answer where the time or the rows run out there.
+    """
+    import pandas as pd
+
+    for names, rows in _read(database, text, seconds, most_rows, size):
+        yield pd.DataFrame(rows, columns=names, dtype=object)
+
+
+def _read(database: Database, text: str, seconds: float, most_rows: int, size: int = PIECE) -> Reading:
     if not _OPENING.match(text):
         raise UserError(f"{_short(text)}: only reading is allowed here; write one SELECT (views: {', '.join(VIEWS)})")
+    path, count = database.location.path, 0
     with translated(database.url_shown):
-        path = database.location.path
-        if path is None:
-            names, rows = _postgresql(database, text, seconds, most_rows)
-        else:
-            names, rows = _sqlite(path, text, seconds, most_rows)
-    if len(rows) > most_rows:
-        raise UserError(f"{_short(text)}: more than {most_rows} rows; add a LIMIT or an aggregate")
-    return pd.DataFrame.from_records([tuple(row) for row in rows], columns=names)
+        reading = _postgresql(database, text, seconds, size) if path is None else _sqlite(path, text, seconds, size)
+        for names, rows in reading:
+            count += len(rows)
+            if count > most_rows:
+                raise UserError(f"{_short(text)}: more than {most_rows} rows; add a LIMIT or an aggregate")
+            yield _unique(names), [_plain(row) for row in rows]
 
 
-def _sqlite(path: Path, text: str, seconds: float, most_rows: int) -> Answer:
+def _sqlite(path: Path, text: str, seconds: float, size: int) -> Reading:
     with closing(connect_sqlite(path, "ro", seconds)) as connection:
         connection.execute("PRAGMA query_only = ON")
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
@@ -79,13 +107,15 @@ def _sqlite(path: Path, text: str, seconds: float, most_rows: int) -> Answer:
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
         try:
             cursor = connection.execute(text)
-            rows = cursor.fetchmany(most_rows + 1)
-            return [column[0] for column in cursor.description], rows
+            names = [column[0] for column in cursor.description]
+            yield names, cursor.fetchmany(size)
+            while rows := cursor.fetchmany(size):
+                yield names, rows
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise _refusal(text, error, "interrupted" in str(error), seconds) from error
 
 
-def _postgresql(database: Database, text: str, seconds: float, most_rows: int) -> Answer:
+def _postgresql(database: Database, text: str, seconds: float, size: int) -> Reading:
     import psycopg
 
     pooled = database.engine.raw_connection()
@@ -93,14 +123,40 @@ def _postgresql(database: Database, text: str, seconds: float, most_rows: int) -
     pooled.detach()
     with closing(pooled):
         connection.read_only = True
-        connection.execute(f"SET LOCAL statement_timeout = {round(seconds * 1000)}")
+        deadline = time.monotonic() + seconds
+        connection.execute(f"SET LOCAL statement_timeout = {round(seconds * 1000)}")  # of each fetch
         try:
             with connection.cursor("einsearch") as cursor:
                 cursor.execute(text)
-                return [column.name for column in cursor.description], cursor.fetchmany(most_rows + 1)
+                names = [column.name for column in cursor.description]
+                yield names, cursor.fetchmany(size)
+                while rows := cursor.fetchmany(size):
+                    if time.monotonic() > deadline:
+                        raise psycopg.errors.QueryCanceled
+                    yield names, rows
         except psycopg.Error as error:
             late = isinstance(error, psycopg.errors.QueryCanceled)
             raise _refusal(text, error, late, seconds) from error
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """The names, numbered from their second use on."""
+    taken: list[str] = []
+    for name in names:
+        tries = (name if number == 1 else f"{name}_{number}" for number in range(1, len(names) + 2))
+        taken.append(next(one for one in tries if one not in taken))
+    return taken
+
+
+def _plain(row: Sequence[Any]) -> tuple[Any, ...]:
+    """The row in numbers and text: what JSON, CSV and Parquet can hold."""
+    return tuple(value if type(value) in _PLAIN else _text(value) for value in row)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _refusal(text: str, error: Exception, late: bool, seconds: float) -> UserError:

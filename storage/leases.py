@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -19,6 +21,7 @@ from sqlalchemy.orm import Session
 from space.errors import RunError
 from storage.charges import MAX_ATTEMPTS, preempt_orphans
 from storage.database import Database
+from storage.provenance import versions
 from storage.schema import Driver
 
 LEASE_SECONDS = 60.0
@@ -73,16 +76,18 @@ class Leases:
                 state="alive",
                 joined=now,
                 heartbeat=now,
+                versions=versions(),
             )
             session.add(driver)
             session.flush()
             return driver.id
 
-    def heartbeat(self, driver: int) -> bool:
-        """Renew a lease. False: the driver is fenced (or has left) and must stop."""
+    def heartbeat(self, driver: int, place: Mapping[str, Any] | None = None) -> bool:
+        """Renew a lease, and note where the driver's trials run. False: the driver is fenced (or has left) and must stop."""
         with self.database.session() as session:
             alive = update(Driver).where(Driver.id == driver, Driver.state == "alive")
-            renewed = session.execute(alive.values(heartbeat=self.database.now(session)).returning(Driver.id))
+            now = self.database.now(session)
+            renewed = session.execute(alive.values(heartbeat=now, place=place).returning(Driver.id))
             return renewed.first() is not None
 
     def leave(self, driver: int) -> None:

@@ -43,7 +43,7 @@ from storage.schema import (
     Trial,
     TrialKind,
 )
-from storage.studies import StudyRecord, read_study, reserve
+from storage.studies import reserve
 
 
 class Ledger(Leases):
@@ -51,11 +51,6 @@ class Ledger(Leases):
 
     Every method raises DatabaseError where the database cannot be used; nothing is recorded then.
     """
-
-    def study(self) -> StudyRecord:
-        """The study as recorded now."""
-        with self.database.reading() as session:
-            return read_study(session, self.study_id)
 
     def claim(self, driver: int) -> Claim | Wait | Finished:
         """The next trial to run, now held by `driver` under a new attempt.
@@ -76,6 +71,13 @@ class Ledger(Leases):
                 return self._nothing(session)
             charges.open_attempt(session, trial, driver, now)
             return Claim.of(trial, _key(session, trial), driver)
+
+    def held(self, driver: int) -> list[Claim]:
+        """The trials that `driver` holds, by number: how it finds a claim whose answer was lost on the way."""
+        with self.database.reading() as session:
+            rows = select(Trial).where(Trial.study_id == self.study_id, Trial.driver_id == driver, Trial.state == "running")
+            trials = session.scalars(rows.order_by(Trial.number)).all()
+            return [Claim.of(trial, _key(session, trial), driver) for trial in trials]
 
     def propose(
         self,
@@ -126,7 +128,7 @@ class Ledger(Leases):
     def record(self, claim: Claim, points: Sequence[PointLike]) -> bool:
         """Record evaluations, and that the trial is alive. A recorded step stays; repeats are harmless.
 
-        Points without a finite loss are not recorded. Returns False where the driver no longer holds the
+        Points whose loss is negative or not finite are not recorded. Returns False where the driver no longer holds the
         trial.
         """
         with self._locked() as session:
@@ -134,7 +136,7 @@ class Ledger(Leases):
             if trial is None:
                 return False
             trial.updated = self.database.now(session)
-            finite = [point for point in points if math.isfinite(point.loss)]
+            finite = [point for point in points if 0 <= point.loss < math.inf]
             if finite:
                 last = max(finite, key=lambda point: point.step)
                 charges.advance(session, trial, _attempt(session, claim), last.flops, last.seconds)
@@ -157,22 +159,22 @@ class Ledger(Leases):
         """End a trial. The attempt is charged what the trial spent since the attempt started.
 
         Args:
-            loss: final validation loss in nats per token; None, or not finite, where there is none.
+            loss: final validation loss in nats per token; None, negative or not finite, where there is none.
             flops, tokens, steps, seconds: cumulative over the trial, not the attempt.
             error: why, for a failed or diverged trial.
 
-        Returns False where the driver no longer holds the trial.
+        Saying it again changes nothing. Returns False where the driver no longer holds the trial.
 
         Raises:
             ValueError: an unknown state; a completed or truncated trial without a finite loss or without
                 compute; a failed one without an error.
         """
-        measured = loss if loss is not None and math.isfinite(loss) else None
+        measured = loss if loss is not None and 0 <= loss < math.inf else None
         _check_end(state, measured, flops, error)
         with self._locked() as session:
             trial = _held(session, claim)
             if trial is None:
-                return False
+                return _ended(session, claim, state)
             attempt = _attempt(session, claim)
             charges.advance(session, trial, attempt, flops, seconds)
             trial.loss, trial.tokens, trial.steps = measured, tokens, steps
@@ -254,6 +256,12 @@ def _held(session: Session, claim: Claim) -> Trial | None:
             Trial.state == "running",
         )
     )
+
+
+def _ended(session: Session, claim: Claim, state: FinalState) -> bool:
+    """Whether this very attempt ended so already: its driver did not hear the answer, and says it again."""
+    attempt = session.get(Attempt, (claim.trial_id, claim.attempt))
+    return attempt is not None and (attempt.driver_id, attempt.state) == (claim.driver, state)
 
 
 def _attempt(session: Session, claim: Claim) -> Attempt:

@@ -65,6 +65,20 @@ def insert_missing(session: Session, model: type[Base], rows: list[dict[str, Any
 
 
 def _row(structure: Structure) -> dict[str, Any]:
-    theta = {f"theta_{edge.lower()}": float(t) for edge, t in zip(EDGES, structure.theta, strict=True)}
     taxonomy = {name: float(getattr(structure, name)) for name in ("omega", "psi", "nu")}
-    return {"key": structure.key, "name": structure.name} | theta | taxonomy
+    whole = {"factors": structure.factors, "theta": exponents(structure)}
+    return {"key": structure.key, "name": structure.name} | whole | two_factor_columns(structure) | taxonomy
+
+
+def exponents(structure: Structure) -> list[float]:
+    """All exponents as they are stored: input edges, output edges, inner edges; two for the dense matrix."""
+    return [1.0, 1.0] if structure.is_dense else [float(t) for t in structure.theta]
+
+
+def two_factor_columns(structure: Structure) -> dict[str, float | None]:
+    """The seven columns of theta: dense is all XA and YA, and structures of more factors leave them empty."""
+    if structure.is_dense:
+        values: list[float | None] = [float(edge in ("XA", "YA")) for edge in EDGES]
+    else:
+        values = list(map(float, structure.theta)) if structure.factors == 2 else [None] * len(EDGES)
+    return {f"theta_{edge.lower()}": value for edge, value in zip(EDGES, values, strict=True)}

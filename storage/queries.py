@@ -1,235 +1,250 @@
-"""Questions to the database, answered as pandas frames or typed records. Nothing here writes.
+"""The ready-made questions to the database. Nothing here writes.
 
-Frames have the same columns everywhere (command line, web page, Parquet), also when they are empty. Compute
-is in FLOPs of the study's convention, losses in nats per token, `seconds` a duration, `created` and
-`finished` epoch seconds, `value` the log compute multiplier.
+Each is a `Question`, to be read whole (`frames.answer`) or in pieces (`frames.pieces`); the functions that end in
+`_frame`, and `select`, read the commonest of them whole. Columns and units: `storage.frames`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, case, func
+from sqlalchemy import ColumnElement, Select, func, literal_column, or_
 from sqlalchemy import select as choose
+from sqlalchemy.orm import aliased
 
 from space.edges import EDGES
 from space.errors import ConfigError
-from space.structure import Structure
 from storage.database import Database
-from storage.free_sql import sql
-from storage.schema import TRIAL_KINDS, TRIAL_STATES, PointRow, StructureRow, Study, Trial
-from storage.status import StudyStatus, status
-from storage.studies import find_study
+from storage.filters import Filters
+from storage.frames import (
+    ATTEMPT_COLUMNS,
+    BEST_COLUMNS,
+    COST_COLUMNS,
+    POINT_COLUMNS,
+    SELECT_COLUMNS,
+    STUDY_COLUMNS,
+    TRIAL_COLUMNS,
+    Question,
+    answer,
+)
+from storage.schema import Attempt, Driver, PointRow, StructureRow, Study, Total, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Filters",
-    "StudyStatus",
-    "points_frame",
-    "select",
-    "sql",
-    "status",
-    "studies_frame",
-    "trials_frame",
-]
+Cost = Literal["study", "state", "kind", "structure"]
+"""What a cost can be by."""
 
-_SLACK = 1e-9  # exponents are fractions rounded to binary
+COSTS: tuple[Cost, ...] = get_args(Cost)
 
-_THETA = {f"theta_{edge}": "float64" for edge in EDGES}
-_EXPONENTS = {"omega": "float64", "psi": "float64", "nu": "float64"}
-TRIAL_COLUMNS: dict[str, str] = {
-    "number": "int64",
-    "kind": "str",
-    "structure": "str",
-    "key": "str",
-    **_THETA,
-    **_EXPONENTS,
-    "rung": "Int64",
-    "width": "Int64",
-    "state": "str",
-    "attempts": "int64",
-    "steps": "int64",
-    "tokens": "int64",
-    "flops": "float64",
-    "loss": "float64",
-    "seconds": "float64",
-    "value": "float64",
-    "optuna_number": "Int64",
-    "created": "float64",
-    "finished": "float64",
-}
-"""Columns of a trials frame and their types. What a reservation without a proposal lacks is missing."""
-
-POINT_COLUMNS: dict[str, str] = {
-    "number": "int64",
-    "structure": "str",
-    "key": "str",
-    "rung": "int64",
-    "width": "int64",
-    "step": "int64",
-    "tokens": "int64",
-    "flops": "float64",
-    "loss": "float64",
-    "train_loss": "float64",
-    "seconds": "float64",
-    "warmup": "bool",
-}
-"""Columns of a points frame and their types."""
-
-STUDY_COLUMNS: dict[str, str] = {
-    "study": "str",
-    "budget": "int64",
-    "trials": "int64",
-    "finished": "int64",
-    "flops": "float64",
-    "seconds": "float64",
-    "seed": "int64",
-    "flop_convention": "str",
-    "target_compute": "float64",
-    "corpus_fingerprint": "str",
-    "created": "float64",
-}
-"""Columns of the studies frame and their types."""
+_ALL = Filters()
+_ENDED = Total.state.not_in(("queued", "running"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """Which trials: all conditions that are set must hold; ranges include both ends.
+def trials(filters: Filters = _ALL, limit: int | None = None) -> Question:
+    """The trials that match, of one study or of all, by study and number: `SELECT_COLUMNS`."""
+    if limit is None:
+        wanted = _described().where(*filters.conditions())
+    else:  # one index has all that the filters need: it is read until there are enough
+        one = aliased(Trial)
+        found = choose(one.id).where(*filters.conditions(one)).order_by(one.study_id, one.number).limit(limit).subquery()
+        wanted = _described(source=found, on=Trial.id == found.c.id)
+    return Question(wanted.order_by(Trial.study_id, Trial.number), SELECT_COLUMNS, filters.study)
 
-    omega, psi and nu are nominal (those of the structure's theta); `structure` is any text that
-    `Structure.parse` reads.
+
+def points(filters: Filters, limit: int | None = None) -> Question:
+    """The evaluations of the trials that match, by study, trial and step: `POINT_COLUMNS`, after the study if none is given."""
+    names = ("step", "tokens", "flops", "loss", "train_loss", "seconds", "warmup")
+    first = [] if filters.study else [Study.name]
+    columns = [*first, Trial.number, StructureRow.name, StructureRow.key, Trial.rung, Trial.width]
+    wanted = (
+        choose(*columns, *(getattr(PointRow, name) for name in names))
+        .select_from(Trial)
+        .join(Study, Study.id == Trial.study_id)
+        .join(PointRow, PointRow.trial_id == Trial.id)
+        .join(StructureRow, StructureRow.id == Trial.structure_id)
+        .where(*filters.conditions())
+        .order_by(Trial.study_id, Trial.number, PointRow.step)
+    )
+    shown = POINT_COLUMNS if filters.study else {"study": "str"} | POINT_COLUMNS
+    return Question(wanted.limit(limit), shown, filters.study)
+
+
+def best(filters: Filters = _ALL, limit: int | None = None) -> Question:
+    """The best trial of each structure in each study, best first: `BEST_COLUMNS`.
+
+    That is the one with the highest value, or with the lowest loss while none has a value. Filters choose among trials; the
+    last three columns are of all trials of the structure.
     """
+    tried = (
+        choose(
+            Total.study_id,
+            Total.structure_id,
+            func.sum(Total.trials).label("trials"),
+            func.sum(Total.flops).label("flops"),
+            func.sum(Total.seconds).label("seconds"),
+        )
+        .where(Total.structure_id > 0)
+        .group_by(Total.study_id, Total.structure_id)
+    )
+    if filters.study is not None:
+        tried = tried.where(Total.study_id == choose(Study.id).where(Study.name == filters.study).scalar_subquery())
+    pair = tried.subquery()
+    one = aliased(Trial)
+    mine = choose(one.id).where(
+        one.study_id == pair.c.study_id, one.structure_id == pair.c.structure_id, *filters.conditions(one, each=True)
+    )
+    valued = mine.where(one.value.is_not(None)).order_by(one.value.desc(), one.number.desc())
+    measured = mine.where(_measured(one)).order_by(one.loss, one.number)
+    leader = func.coalesce(valued.limit(1).scalar_subquery(), measured.limit(1).scalar_subquery())
+    wanted = (
+        _described(pair.c.trials, pair.c.flops, pair.c.seconds, source=pair, on=Trial.id == leader)
+        .order_by(Trial.value.desc().nulls_last(), Trial.loss, Trial.study_id, Trial.number)
+        .limit(limit)
+    )
+    return Question(wanted, BEST_COLUMNS, filters.study)
 
-    study: str | None = None
-    structure: str | None = None
-    kind: str | None = None
-    state: str | None = None
-    width: int | None = None
-    rung: int | None = None
-    omega: tuple[float, float] | None = None
-    psi: tuple[float, float] | None = None
-    nu: tuple[float, float] | None = None
 
-    def __post_init__(self) -> None:
-        """Raises ConfigError for a state, kind or range that cannot be, StructureError for no structure."""
-        for name, given, allowed in (("state", self.state, TRIAL_STATES), ("kind", self.kind, TRIAL_KINDS)):
-            if given is not None and given not in allowed:
-                raise ConfigError(f"{name} is {given!r}; allowed: {', '.join(allowed)}")
-        for name in _EXPONENTS:
-            bounds = getattr(self, name)
-            if bounds is not None and not bounds[0] <= bounds[1]:
-                raise ConfigError(f"{name} is {bounds[0]} to {bounds[1]}; give a range, the lower end first")
-        for name, number in (("width", self.width), ("rung", self.rung)):
-            if number is not None and not 0 <= number < 2**31:
-                raise ConfigError(f"{name} is {number}; give an integer from 0 to {2**31 - 1}")
-        if self.structure is not None:
-            Structure.parse(self.structure)
+def frontier(study: str, filters: Filters = _ALL, limit: int | None = None) -> Question:
+    """The trials that no other one beats, with less loss for no more compute, cheapest first: `SELECT_COLUMNS`.
+
+    Each step goes to the cheapest trial with less loss, so that the index on compute is read once, from end to end.
+    """
+    matching = Filters(**{name: getattr(filters, name) for name in filters.given()} | {"study": study})
+    start, after = aliased(Trial), aliased(Trial)
+    cheapest = choose(start.id, start.flops, start.loss).where(_measured(start), *matching.conditions(start, each=True))
+    first = cheapest.order_by(start.flops, start.loss).limit(1).subquery()
+    steps = choose(first.c.id, first.c.flops, first.c.loss).cte("frontier", recursive=True)
+    better = (
+        choose(after.id)
+        .where(_measured(after), after.flops > steps.c.flops, after.loss < steps.c.loss, *matching.conditions(after, each=True))
+        .order_by(after.flops, after.loss)
+        .limit(1)
+    )
+    following = aliased(Trial)
+    steps = steps.union_all(
+        choose(following.id, following.flops, following.loss)
+        .select_from(steps)
+        .join(following, following.id == better.scalar_subquery())
+    )
+    wanted = _described(source=steps, on=Trial.id == steps.c.id).order_by(Trial.flops).limit(limit)
+    return Question(wanted, SELECT_COLUMNS, study)
+
+
+def attempts(filters: Filters = _ALL, limit: int | None = None, *, failed: bool = False) -> Question:
+    """The attempts at the trials that match, by study, trial and attempt: `ATTEMPT_COLUMNS`.
+
+    With `failed`, those that went wrong: with an error, failed or diverged.
+    """
+    tried = [Attempt.attempt, Attempt.state, Attempt.start_flops, Attempt.flops, Attempt.seconds, Driver.host]
+    ended = [Attempt.started, Attempt.ended, Attempt.error]
+    trial = [Trial.number, Trial.kind, StructureRow.name, StructureRow.key, Trial.rung, Trial.width, Trial.state]
+    wanted = (
+        choose(Study.name, *trial, *tried, *ended)
+        .select_from(Attempt)
+        .join(Trial, Trial.id == Attempt.trial_id)
+        .join(Study, Study.id == Trial.study_id)
+        .join(Driver, Driver.id == Attempt.driver_id)
+        .outerjoin(StructureRow, StructureRow.id == Trial.structure_id)
+        .where(*filters.conditions())
+        .order_by(Trial.study_id, Trial.number, Attempt.attempt)
+    )
+    if failed:
+        wanted = wanted.where(or_(Attempt.error.is_not(None), _among(Attempt.state, "failed", "diverged")))
+    return Question(wanted.limit(limit), ATTEMPT_COLUMNS, filters.study)
+
+
+def cost(by: Cost, filters: Filters = _ALL, limit: int | None = None) -> Question:
+    """What was spent, by study and `by`, dearest first: the study, what it is by, then `COST_COLUMNS`.
+
+    Of the filters, those on the study, the structure, the kind and the state are understood.
+
+    Raises:
+        ConfigError: another filter is given, or an unknown `by`.
+    """
+    if by not in COSTS:
+        raise ConfigError(f"a cost by {by!r} was asked for; allowed: {', '.join(COSTS)}")
+    for name in ("width", "rung"):
+        if getattr(filters, name) is not None:
+            raise ConfigError(f"costs are not kept by {name}; filter them by study, structure, kind, state, omega, psi or nu")
+    groups: dict[Cost, list[Any]] = {
+        "study": [],
+        "state": [Total.state],
+        "kind": [Total.kind],
+        "structure": [func.coalesce(StructureRow.name, "none yet"), func.coalesce(StructureRow.key, "none yet")],
+    }
+    sums = (func.sum(Total.trials), func.sum(Total.flops).label("flops"), func.sum(Total.seconds))
+    wanted = (
+        choose(Study.name, *groups[by], *sums)
+        .select_from(Total)
+        .join(Study, Study.id == Total.study_id)
+        .outerjoin(StructureRow, StructureRow.id == Total.structure_id)
+        .where(*filters.conditions(Total))
+        .group_by(Study.id, Study.name, *groups[by])
+        .order_by(literal_column("flops").desc(), Study.id, *groups[by])
+        .limit(limit)
+    )
+    names = {"study": [], "structure": ["structure", "key"]}.get(by, [by])
+    return Question(wanted, {"study": "str"} | dict.fromkeys(names, "str") | COST_COLUMNS, filters.study)
+
+
+def studies(limit: int | None = None) -> Question:
+    """All studies, oldest first: `STUDY_COLUMNS`."""
+    counted = choose(Total.study_id, func.sum(Total.trials).label("trials"), func.sum(Total.flops).label("flops"))
+    counted = counted.add_columns(func.sum(Total.seconds).label("seconds"))
+    whole = counted.group_by(Total.study_id).subquery()
+    ended = choose(Total.study_id, func.sum(Total.trials).label("done")).where(_ENDED).group_by(Total.study_id).subquery()
+    spent = [func.coalesce(column, 0) for column in (whole.c.trials, ended.c.done, whole.c.flops, whole.c.seconds)]
+    recorded = [Study.seed, Study.flop_convention, Study.target_compute, Study.corpus_fingerprint, Study.created]
+    wanted = (
+        choose(Study.name, Study.budget, *spent, *recorded)
+        .outerjoin(whole, whole.c.study_id == Study.id)
+        .outerjoin(ended, ended.c.study_id == Study.id)
+        .order_by(Study.created, Study.id)
+        .limit(limit)
+    )
+    return Question(wanted, STUDY_COLUMNS)
 
 
 def trials_frame(database: Database, study: str) -> pd.DataFrame:
     """All trials of a study by number: `TRIAL_COLUMNS`. Raises StudyError where there is no such study."""
-    with database.reading() as session:
-        wanted = _trials().where(Trial.study_id == find_study(database, session, study).id)
-        rows = session.execute(wanted.order_by(Trial.number)).all()
-    return _frame(rows, TRIAL_COLUMNS)
+    return answer(database, trials(Filters(study=study))).drop(columns="study")[list(TRIAL_COLUMNS)]
 
 
 def points_frame(database: Database, study: str) -> pd.DataFrame:
     """Its evaluations by trial and step: `POINT_COLUMNS`. Raises StudyError where there is no such study."""
-    point = (getattr(PointRow, name) for name in ("step", "tokens", "flops", "loss", "train_loss", "seconds", "warmup"))
-    wanted = (
-        choose(Trial.number, StructureRow.name, StructureRow.key, Trial.rung, Trial.width, *point)
-        .join(Trial, Trial.id == PointRow.trial_id)
-        .join(StructureRow, StructureRow.id == Trial.structure_id)
-    )
-    with database.reading() as session:
-        mine = wanted.where(Trial.study_id == find_study(database, session, study).id)
-        rows = session.execute(mine.order_by(Trial.number, PointRow.step)).all()
-    return _frame(rows, POINT_COLUMNS)
+    return answer(database, points(Filters(study=study)))
 
 
 def studies_frame(database: Database) -> pd.DataFrame:
-    """All studies, oldest first: `STUDY_COLUMNS`; `trials` and `finished` count rows of the ledger."""
-    finished = func.sum(case((Trial.finished.is_not(None), 1), else_=0))
-    spent = (func.coalesce(func.sum(column), 0.0) for column in (Trial.flops, Trial.seconds))
-    recorded = (
-        Study.seed,
-        Study.flop_convention,
-        Study.target_compute,
-        Study.corpus_fingerprint,
-        Study.created,
-    )
-    wanted = (
-        choose(Study.name, Study.budget, func.count(Trial.id), func.coalesce(finished, 0), *spent, *recorded)
-        .outerjoin(Trial, Trial.study_id == Study.id)
-        .group_by(Study.id)
-        .order_by(Study.created, Study.id)
-    )
-    with database.reading() as session:
-        rows = session.execute(wanted).all()
-    return _frame(rows, STUDY_COLUMNS)
+    """All studies, oldest first: `STUDY_COLUMNS`."""
+    return answer(database, studies())
 
 
 def select(database: Database, filters: Filters) -> pd.DataFrame:
-    """The trials that match, of one study or of all: `study`, then `TRIAL_COLUMNS`, by study and number.
-
-    Raises:
-        StudyError: a study is given that does not exist.
-    """
-    with database.reading() as session:
-        if filters.study is not None:
-            find_study(database, session, filters.study)
-        wanted = _trials(Study.name).join(Study, Study.id == Trial.study_id).where(*_conditions(filters))
-        rows = session.execute(wanted.order_by(Study.created, Study.id, Trial.number)).all()
-    return _frame(rows, {"study": "str"} | TRIAL_COLUMNS)
+    """The trials that match, of one study or of all: `SELECT_COLUMNS`. Raises StudyError for a study that does not exist."""
+    return answer(database, trials(filters))
 
 
-def _trials(*first: Any) -> Select[Any]:
-    """Trials with their structures, in the order of `TRIAL_COLUMNS`, after the columns given."""
-    theta = (getattr(StructureRow, name.lower()) for name in _THETA)
-    exponents = (StructureRow.omega, StructureRow.psi, StructureRow.nu)
-    spent = (Trial.steps, Trial.tokens, Trial.flops, Trial.loss, Trial.seconds, Trial.value)
-    return (
-        choose(
-            *first,
-            Trial.number,
-            Trial.kind,
-            StructureRow.name,
-            StructureRow.key,
-            *theta,
-            *exponents,
-            Trial.rung,
-        )
-        .add_columns(Trial.width, Trial.state, Trial.attempts, *spent)
-        .add_columns(Trial.optuna_number, Trial.created, Trial.finished)
-        .select_from(Trial)
-        .outerjoin(StructureRow, StructureRow.id == Trial.structure_id)
-    )
+def _measured(trial: Any) -> ColumnElement[bool]:
+    """The trial has a loss that counts."""
+    return _among(trial.state, "completed", "truncated")
 
 
-def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    equal: dict[Any, Any] = {
-        Study.name: filters.study,
-        StructureRow.key: None if filters.structure is None else Structure.parse(filters.structure).key,
-        Trial.kind: filters.kind,
-        Trial.state: filters.state,
-        Trial.width: filters.width,
-        Trial.rung: filters.rung,
-    }
-    ranges = {StructureRow.omega: filters.omega, StructureRow.psi: filters.psi, StructureRow.nu: filters.nu}
-    found: list[ColumnElement[bool]] = [column == given for column, given in equal.items() if given is not None]
-    for column, bounds in ranges.items():
-        if bounds is not None:
-            found.append(column.between(bounds[0] - _SLACK, bounds[1] + _SLACK))
-    return found
+def _among(column: Any, *words: str) -> ColumnElement[bool]:
+    """The column is one of the words, written out: partial indexes serve only conditions that say the same as theirs."""
+    return column.in_([literal_column(f"'{word}'") for word in words])  # type: ignore[no-any-return]
 
 
-def _frame(rows: Sequence[Any], columns: dict[str, str]) -> pd.DataFrame:
-    """Rows as a frame of exactly these columns and types; missing numbers are NaN."""
-    import pandas as pd
-
-    return pd.DataFrame.from_records([tuple(row) for row in rows], columns=list(columns)).astype(columns)
+def _described(*last: Any, source: Any = None, on: Any = None) -> Select[*tuple[Any, ...]]:
+    """Trials with their studies and structures, in the order of `SELECT_COLUMNS`, then the columns given."""
+    theta = [getattr(StructureRow, f"theta_{edge.lower()}") for edge in EDGES]
+    structure = [StructureRow.name, StructureRow.key, *theta, StructureRow.omega, StructureRow.psi, StructureRow.nu]
+    spent = [Trial.steps, Trial.tokens, Trial.flops, Trial.loss, Trial.seconds, Trial.value]
+    plan = [Trial.rung, Trial.width, Trial.state, Trial.attempts]
+    chosen: Sequence[Any] = [Study.name, Trial.number, Trial.kind, *structure, *plan, *spent]
+    rows = choose(*chosen, Trial.optuna_number, Trial.created, Trial.finished, *last)
+    rows = rows.select_from(Trial) if source is None else rows.select_from(source).join(Trial, on)
+    rows = rows.join(Study, Study.id == Trial.study_id)
+    return rows.outerjoin(StructureRow, StructureRow.id == Trial.structure_id)

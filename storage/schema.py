@@ -7,10 +7,10 @@
     einsearch_attempts     what each attempt at a trial spent: compute is charged once
     einsearch_points       evaluations along a trial's run
     einsearch_fits         fitted laws, by the settings of the fit
+    einsearch_totals       trials, FLOPs and seconds by study, structure, kind and state; triggers keep it
 
 Units: compute in FLOPs of the study's convention, losses in nats per token, times in epoch seconds of the
-database's clock, durations in seconds. The views `einsearch_trial_view` and `einsearch_point_view` are made
-by the migration.
+database's clock, durations in seconds. Triggers and the documented views are made by the migrations.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
-    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from storage.columns import JSONText, Message, amount, finite
+from storage.columns import JSONText, Message, amount, finite, partial_index
 
-REVISION = "0001"
+REVISION = "0002"
 """The revision these models describe, the head of `storage.migrations`. Revisions are ordered as text."""
 
 PREFIX = "einsearch_"
@@ -44,9 +43,36 @@ TrialKind = Literal["baseline", "known", "proposal", "random"]
 TrialState = Literal["queued", "running", "completed", "truncated", "diverged", "failed"]
 FinalState = Literal["completed", "truncated", "diverged", "failed"]
 
+FlopConvention = Literal["train_flops", "paper_macs"]
+
+FLOP_CONVENTIONS: tuple[FlopConvention, ...] = get_args(FlopConvention)
 TRIAL_STATES: tuple[TrialState, ...] = get_args(TrialState)
 FINAL_STATES: tuple[FinalState, ...] = get_args(FinalState)
 TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
+
+MEASURED = "state IN ('completed', 'truncated')"
+"""SQL: the trial has a loss that counts. Written out, for indexes of such trials serve only what says the same."""
+
+WENT_WRONG = "error IS NOT NULL OR state IN ('failed', 'diverged')"
+"""SQL: the attempt went wrong, and `error` says how."""
+
+THETA = ("theta_xa", "theta_xb", "theta_xab", "theta_ya", "theta_yb", "theta_yab", "theta_ab")
+"""Columns of the exponents of a structure of at most two factors."""
+
+_SIMPLEX = (
+    "factors > 2 OR ("
+    + " AND ".join(
+        [
+            *(f"{edge} IS NOT NULL" for edge in THETA),
+            "ABS(theta_xa + theta_xb + theta_xab - 1) < 1e-6",
+            "ABS(theta_ya + theta_yb + theta_yab - 1) < 1e-6",
+        ]
+    )
+    + ")"
+)
+
+_LEADERS = ("study_id", "structure_id")
+_CHOSEN = ("number", "kind", "state", "rung", "width")
 
 _NAMES = {
     "pk": "pk_%(table_name)s",
@@ -64,10 +90,18 @@ class Base(DeclarativeBase):
 
 
 class Study(Base):
-    """One search. `budget` is the number of trials it may reserve in all; it can grow."""
+    """One search. `budget` is the number of trials it may reserve in all; it can grow.
+
+    `checkpoints` is where they go, a folder or a URI; NULL where nobody said.
+    """
 
     __tablename__ = PREFIX + "studies"
-    __table_args__ = (CheckConstraint("budget >= 1", name="budget"), amount("target_compute"))
+    __table_args__ = (
+        CheckConstraint("budget >= 1", name="budget"),
+        CheckConstraint("seed >= 0", name="seed"),
+        CheckConstraint("flop_convention IN ('train_flops', 'paper_macs')", name="flop_convention"),
+        CheckConstraint("target_compute > 0 AND target_compute < 1e300", name="target_compute"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(128), unique=True)
@@ -78,18 +112,23 @@ class Study(Base):
     flop_convention: Mapped[str] = mapped_column(String(32))
     target_compute: Mapped[float] = mapped_column(Double)
     versions: Mapped[dict[str, str]] = mapped_column(JSONText)
+    code_commit: Mapped[str | None] = mapped_column(String(64))
+    checkpoints: Mapped[str | None] = mapped_column(Text)
     created: Mapped[float] = mapped_column(Double)
 
 
 class StructureRow(Base):
-    """A structure: `space.structure.Structure` as numbers, exponents in the order of `space.edges.EDGES`."""
+    """A structure: `space.structure.Structure` as numbers.
+
+    `theta` holds all its exponents: input edges, output edges, inner edges. The seven columns of two factors stand
+    beside it, in the order of `space.edges.EDGES`; they are NULL for more factors.
+    """
 
     __tablename__ = PREFIX + "structures"
     __table_args__ = (
-        *(
-            CheckConstraint(f"{edge} >= 0 AND {edge} <= 1", name=edge)
-            for edge in ("theta_xa", "theta_xb", "theta_xab", "theta_ya", "theta_yb", "theta_yab", "theta_ab")
-        ),
+        CheckConstraint("factors >= 1", name="factors"),
+        *(CheckConstraint(f"{edge} >= 0 AND {edge} <= 1", name=edge) for edge in THETA),
+        CheckConstraint(_SIMPLEX, name="simplex"),
         amount("omega"),
         CheckConstraint("psi >= 0 AND psi <= 1", name="psi"),
         amount("nu"),
@@ -98,20 +137,26 @@ class StructureRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(Text, unique=True)
     name: Mapped[str] = mapped_column(Text)
-    theta_xa: Mapped[float] = mapped_column(Double)
-    theta_xb: Mapped[float] = mapped_column(Double)
-    theta_xab: Mapped[float] = mapped_column(Double)
-    theta_ya: Mapped[float] = mapped_column(Double)
-    theta_yb: Mapped[float] = mapped_column(Double)
-    theta_yab: Mapped[float] = mapped_column(Double)
-    theta_ab: Mapped[float] = mapped_column(Double)
+    factors: Mapped[int]
+    theta: Mapped[list[float]] = mapped_column(JSONText)
+    theta_xa: Mapped[float | None] = mapped_column(Double)
+    theta_xb: Mapped[float | None] = mapped_column(Double)
+    theta_xab: Mapped[float | None] = mapped_column(Double)
+    theta_ya: Mapped[float | None] = mapped_column(Double)
+    theta_yb: Mapped[float | None] = mapped_column(Double)
+    theta_yab: Mapped[float | None] = mapped_column(Double)
+    theta_ab: Mapped[float | None] = mapped_column(Double)
     omega: Mapped[float] = mapped_column(Double)
     psi: Mapped[float] = mapped_column(Double)
     nu: Mapped[float] = mapped_column(Double)
 
 
 class Driver(Base):
-    """A process at work on a study, and its lease: alive, closed (it left), dead (a peer found it gone)."""
+    """A process at work on a study, and its lease: alive, closed (it left), dead (a peer found it gone).
+
+    `versions` are those of its packages: a study may be resumed with others than it began with. `place` is where its
+    trials run, and what they wait for.
+    """
 
     __tablename__ = PREFIX + "drivers"
     __table_args__ = (
@@ -128,24 +173,29 @@ class Driver(Base):
     state: Mapped[str] = mapped_column(String(16))
     joined: Mapped[float] = mapped_column(Double)
     heartbeat: Mapped[float] = mapped_column(Double)
+    versions: Mapped[dict[str, str]] = mapped_column(JSONText, default=dict)
+    place: Mapped[dict[str, Any] | None] = mapped_column(JSONText)
 
 
 class Trial(Base):
     """One row of the ledger. `attempts` is the latest attempt's number; `told`: Optuna knows how it ended.
 
     flops, seconds, tokens and steps are what the trial's surviving attempts spent: the sum over its attempts.
+    `origin` says where an imported trial comes from; NULL for the study's own.
     """
 
     __tablename__ = PREFIX + "trials"
     __table_args__ = (
         UniqueConstraint("study_id", "number"),
         UniqueConstraint("study_id", "optuna_number"),
+        UniqueConstraint("study_id", "origin"),
         CheckConstraint("kind IN ('baseline', 'known', 'proposal', 'random')", name="kind"),
         CheckConstraint("state IN ('queued', 'running', 'completed', 'truncated', 'diverged', 'failed')", name="state"),
         CheckConstraint("state <> 'queued' OR driver_id IS NULL", name="queued_is_free"),
         CheckConstraint("state <> 'running' OR (driver_id IS NOT NULL AND attempts >= 1)", name="running_is_held"),
         CheckConstraint("(state IN ('queued', 'running')) = (finished IS NULL)", name="finished_has_an_end"),
         CheckConstraint("state NOT IN ('completed', 'truncated') OR (loss IS NOT NULL AND flops > 0)", name="measured"),
+        CheckConstraint(f"value IS NULL OR {MEASURED}", name="only_measured_has_a_value"),
         CheckConstraint("state <> 'failed' OR error IS NOT NULL", name="failed_has_a_reason"),
         CheckConstraint(
             "(structure_id IS NULL) = (rung IS NULL) AND (structure_id IS NULL) = (width IS NULL)"
@@ -163,10 +213,15 @@ class Trial(Base):
         ),
         amount("flops"),
         amount("seconds"),
-        finite("loss"),
+        amount("loss"),
         finite("value"),
         Index(None, "study_id", "state", "number"),
-        Index(None, "structure_id"),
+        Index(None, "structure_id", "study_id", "number"),
+        Index("ix_einsearch_trials_filters", "study_id", "number", "structure_id", "kind", "state", "rung", "width"),
+        partial_index("ix_einsearch_trials_value", "value IS NOT NULL", "study_id", "value", "structure_id"),
+        partial_index("ix_einsearch_trials_best_value", "value IS NOT NULL", *_LEADERS, "value", *_CHOSEN),
+        partial_index("ix_einsearch_trials_best_loss", MEASURED, *_LEADERS, "loss", *_CHOSEN),
+        partial_index("ix_einsearch_trials_frontier", MEASURED, "study_id", "flops", "loss", "structure_id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -186,6 +241,7 @@ class Trial(Base):
     driver_id: Mapped[int | None] = mapped_column(ForeignKey(Driver.id))
     attempts: Mapped[int] = mapped_column(default=0)
     optuna_number: Mapped[int | None]
+    origin: Mapped[str | None] = mapped_column(Text)
     told: Mapped[bool] = mapped_column(default=False)
     loss: Mapped[float | None] = mapped_column(Double)
     value: Mapped[float | None] = mapped_column(Double)
@@ -212,13 +268,8 @@ class Attempt(Base):
         amount("start_seconds"),
         amount("flops"),
         amount("seconds"),
-        Index(
-            "uq_einsearch_attempts_running",
-            "trial_id",
-            unique=True,
-            sqlite_where=text("state = 'running'"),
-            postgresql_where=text("state = 'running'"),
-        ),
+        partial_index("uq_einsearch_attempts_running", "state = 'running'", "trial_id", unique=True),
+        partial_index("ix_einsearch_attempts_wrong", WENT_WRONG, "trial_id"),
     )
 
     trial_id: Mapped[int] = mapped_column(ForeignKey(Trial.id), primary_key=True)
@@ -243,8 +294,9 @@ class PointRow(Base):
         CheckConstraint("step >= 0 AND tokens >= 0", name="counts"),
         amount("flops"),
         amount("seconds"),
-        finite("loss"),
-        finite("train_loss"),
+        amount("loss"),
+        amount("train_loss"),
+        {"sqlite_with_rowid": False},
     )
 
     trial_id: Mapped[int] = mapped_column(primary_key=True)
@@ -256,6 +308,24 @@ class PointRow(Base):
     train_loss: Mapped[float | None] = mapped_column(Double)
     seconds: Mapped[float] = mapped_column(Double)
     warmup: Mapped[bool]
+
+
+class Total(Base):
+    """Trials, FLOPs and seconds of a study by structure, kind and state. Nobody writes it but the triggers on trials.
+
+    structure_id is 0 for reservations without a structure. No row has zero trials.
+    """
+
+    __tablename__ = PREFIX + "totals"
+    __table_args__ = (CheckConstraint("trials > 0", name="trials"), {"sqlite_with_rowid": False})
+
+    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id), primary_key=True)
+    structure_id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16), primary_key=True)
+    trials: Mapped[int]
+    flops: Mapped[float] = mapped_column(Double)
+    seconds: Mapped[float] = mapped_column(Double)
 
 
 class Fit(Base):

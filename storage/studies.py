@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,13 @@ from space.errors import StudyError
 from space.structure import Structure
 from storage.database import Database
 from storage.proposals import Proposal, fill, structure_id
+from storage.provenance import code_commit
 from storage.schema import Study, Trial, TrialKind
 
 MOST_TRIALS = 2**31 - 1
-_CREATION_LOCK = 0
+CREATION_LOCK = 0
+"""Lock of whoever makes studies."""
+
 _LONGEST_NAME = 128
 _SEEDS = 2**63
 
@@ -37,7 +40,10 @@ class PlannedTrial:
 
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """A study as recorded. target_compute in FLOPs of `flop_convention`; created in epoch seconds."""
+    """A study as recorded. target_compute in FLOPs of `flop_convention`; created in epoch seconds.
+
+    versions and code_commit are those it was created with; checkpoints is where they go, None where nobody said.
+    """
 
     id: int
     name: str
@@ -48,6 +54,8 @@ class StudyRecord:
     flop_convention: str
     target_compute: float
     versions: Mapping[str, str]
+    code_commit: str | None
+    checkpoints: str | None
     created: float
 
 
@@ -63,6 +71,8 @@ def create_study(
     target_compute: float,
     flop_convention: str = "train_flops",
     versions: Mapping[str, str] | None = None,
+    changeable: Collection[str] = (),
+    checkpoints: str | None = None,
 ) -> StudyRecord:
     """Create a study and queue its plan in one transaction; return the recorded one where it exists.
 
@@ -73,14 +83,15 @@ def create_study(
     Args:
         settings: JSON; what makes two runs of a study the same study.
         trials: budget, the number of trials in all, the plan included.
+        changeable: settings, by their first name, in which an existing study may be given other values; it takes them over.
+        checkpoints: where they go, a folder or a URI; None to leave it open, or as recorded.
 
     Raises:
         StudyError: the settings differ from the recorded ones (says which, given against recorded), the
             budget is below 1, below the plan or below the recorded one, the name is empty or too long, or a
             setting is not JSON.
     """
-    _check(name, trials, len(plan))
-    _check_numbers(name, seed, target_compute)
+    check_study(name, trials, len(plan), seed, target_compute)
     given = _plain(settings) | {
         "seed": seed,
         "corpus_fingerprint": corpus_fingerprint,
@@ -89,11 +100,12 @@ def create_study(
     }
     proposals = [Proposal.of(item.structure, item.rung, item.width, item.config) for item in plan]
     with database.session() as session:
-        database.lock(session, _CREATION_LOCK)
+        database.lock(session, CREATION_LOCK)
         study = session.scalar(select(Study).where(Study.name == name))
         if study is not None:
-            _check_same(study, given, trials)
-            study.budget = trials
+            _check_same(study, given, trials, changeable)
+            study.budget, study.settings, study.target_compute = trials, _plain(settings), float(target_compute)
+            study.checkpoints = checkpoints or study.checkpoints
             return _record(study)
         study = Study(
             name=name,
@@ -104,12 +116,34 @@ def create_study(
             flop_convention=flop_convention,
             target_compute=target_compute,
             versions=dict(versions or {}),
+            code_commit=code_commit(),
+            checkpoints=checkpoints,
             created=database.now(session),
         )
         session.add(study)
         session.flush()
         _queue(session, study, [item.kind for item in plan], proposals)
         return _record(study)
+
+
+def check_study(name: str, trials: int, planned: int, seed: int, target_compute: float) -> None:
+    """Refuse what `create_study` would, before there is a database.
+
+    Raises:
+        StudyError: the name is empty or too long, the budget below 1 or below the plan, a number out of its range.
+    """
+    if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise StudyError(f"{name!r} cannot name a study; give 1 to {_LONGEST_NAME} printable characters")
+    if not 1 <= trials <= MOST_TRIALS:
+        raise StudyError(f"study {name!r}: a budget of {trials} trials was given; give 1 to {MOST_TRIALS}")
+    if trials < planned:
+        raise StudyError(
+            f"study {name!r}: a budget of {trials} trials was given, and its plan alone has {planned}; give at least {planned}"
+        )
+    if not 0 <= seed < _SEEDS:
+        raise StudyError(f"study {name!r}: the seed is {seed}; give a whole number from 0 to {_SEEDS - 1}")
+    if not 0 < target_compute < math.inf:
+        raise StudyError(f"study {name!r}: the target compute is {target_compute} FLOPs; give a number above 0")
 
 
 def open_study(database: Database, name: str) -> StudyRecord:
@@ -144,7 +178,8 @@ def trial_seed(study_seed: int, number: int) -> int:
 
 def reserve(session: Session, study: Study, kind: TrialKind, state: str, now: float) -> Trial:
     """A new row of the ledger under the next number, not yet added to the session."""
-    number = session.scalar(select(func.count()).select_from(Trial).where(Trial.study_id == study.id)) or 0
+    last = session.scalar(select(func.max(Trial.number)).where(Trial.study_id == study.id))
+    number = 0 if last is None else last + 1
     seed = trial_seed(study.seed, number)
     return Trial(study_id=study.id, number=number, kind=kind, state=state, seed=seed, created=now)
 
@@ -158,47 +193,29 @@ def _queue(session: Session, study: Study, kinds: Sequence[TrialKind], proposals
         session.flush()
 
 
-def _check(name: str, trials: int, planned: int) -> None:
-    if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
-        raise StudyError(f"{name!r} cannot name a study; give 1 to {_LONGEST_NAME} printable characters")
-    if not 1 <= trials <= MOST_TRIALS:
-        raise StudyError(f"study {name!r}: a budget of {trials} trials was given; give 1 to {MOST_TRIALS}")
-    if trials < planned:
-        raise StudyError(
-            f"study {name!r}: a budget of {trials} trials was given, and its plan alone has {planned}; give at least {planned}"
-        )
-
-
-def _check_numbers(name: str, seed: int, target_compute: float) -> None:
-    if not 0 <= seed < _SEEDS:
-        raise StudyError(f"study {name!r}: the seed is {seed}; give a whole number from 0 to {_SEEDS - 1}")
-    if not 0 < target_compute < math.inf:
-        raise StudyError(f"study {name!r}: the target compute is {target_compute} FLOPs; give a number above 0")
-
-
-def _check_same(study: Study, given: Mapping[str, Any], trials: int) -> None:
+def _check_same(study: Study, given: Mapping[str, Any], trials: int, changeable: Collection[str]) -> None:
     recorded = study.settings | {
         "seed": study.seed,
         "corpus_fingerprint": study.corpus_fingerprint,
         "flop_convention": study.flop_convention,
         "target_compute": study.target_compute,
     }
-    differences = list(_differences(given, recorded))
-    if differences:
+    fixed = {key: value for key, value in given.items() if key not in changeable}
+    others = list(differences(fixed, {key: value for key, value in recorded.items() if key not in changeable}))
+    if others:
         raise StudyError(
-            f"study {study.name!r} exists with other settings: {'; '.join(differences)};"
-            " give the recorded ones, or another name"
+            f"study {study.name!r} exists with other settings: {'; '.join(others)}; give the recorded ones, or another name"
         )
     if trials < study.budget:
         raise StudyError(f"study {study.name!r} has a budget of {study.budget} trials, {trials} given; it can only grow")
 
 
-def _differences(given: Any, recorded: Any, key: str = "") -> Iterator[str]:
+def differences(given: Any, recorded: Any, key: str = "") -> Iterator[str]:
     """Every key, dotted, whose values differ, with both values."""
     if isinstance(given, dict) and isinstance(recorded, dict):
         for name in sorted({*given, *recorded}):
             dotted = f"{key}.{name}" if key else name
-            yield from _differences(given.get(name, _Missing()), recorded.get(name, _Missing()), dotted)
+            yield from differences(given.get(name, _Missing()), recorded.get(name, _Missing()), dotted)
     elif given != recorded:
         yield f"{key}: given {given!r}, recorded {recorded!r}"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from space.errors import DatabaseError
 from storage.engines import LOCK_CLASS, reading_engine
@@ -43,7 +44,7 @@ def prepare(engine: Engine, location: Location, create: bool, timeout: float) ->
         with engine.begin() as connection:
             if not location.path:
                 connection.execute(text(_LOCK))
-            migrate(connection)
+            _migrate(connection, location)
             revision = revision_of(connection)
     problem = mismatch(revision)
     if problem:
@@ -65,7 +66,7 @@ def mismatch(revision: str | None) -> str | None:
     if revision > REVISION:
         return f"is of a newer einsearch (schema {revision}, this one knows {REVISION}); upgrade einsearch"
     if revision < REVISION:
-        return f"has the older schema {revision} (this one needs {REVISION}); upgrade it with `einsearch resume`"
+        return f"has the older schema {revision} (this one needs {REVISION}); upgrade it with `einsearch upgrade`"
     return None
 
 
@@ -74,6 +75,17 @@ def migrate(connection: Connection, revision: str = "head") -> None:
     from alembic import command
 
     command.upgrade(configuration(connection), revision)
+
+
+def _migrate(connection: Connection, location: Location) -> None:
+    try:
+        migrate(connection)
+    except IntegrityError as error:
+        reason = " ".join(str(error.orig).split())
+        raise DatabaseError(
+            f"the database {location.shown} holds what schema {REVISION} forbids ({reason}); mend it, then upgrade (nothing was"
+            " changed)"
+        ) from error
 
 
 def is_ours(thing: Any, name: str | None, kind: str, reflected: bool, compared: Any) -> bool:  # noqa: ARG001

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, create_engine, event, make_url, select, text
 from space.errors import DatabaseError, DiskError
 from storage.database import Database
 from storage.ledger import Ledger
-from storage.schema import VERSION_TABLE, Study
+from storage.schema import REVISION, VERSION_TABLE, Study
 from storage.studies import StudyRecord, open_study
 
 Place = Callable[[], str]
@@ -190,7 +190,7 @@ def test_another_schema_is_refused(url: str, database: Database, revision: str, 
 def test_a_newer_schema_is_refused_also_when_creating(url: str, database: Database) -> None:
     with database.session() as session:
         session.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match=r"schema 9999, this one knows 0001\); upgrade einsearch"):
+    with pytest.raises(DatabaseError, match=rf"schema 9999, this one knows {REVISION}\); upgrade einsearch"):
         Database.open(url, create=True)
 
 

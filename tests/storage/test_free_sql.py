@@ -9,7 +9,7 @@ from sqlalchemy import inspect, text
 
 from space.errors import DatabaseError, UserError
 from storage.database import Database
-from storage.queries import sql
+from storage.free_sql import VIEWS, sql, sql_pieces
 from storage.studies import open_study
 
 FOREVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
@@ -36,6 +36,8 @@ def test_the_views_have_the_same_columns_on_every_backend(standing: Database) ->
         "kind",
         "structure",
         "key",
+        "factors",
+        "theta",
         "theta_xa",
         "theta_xb",
         "theta_xab",
@@ -61,6 +63,8 @@ def test_the_views_have_the_same_columns_on_every_backend(standing: Database) ->
         "seconds",
         "value",
         "optuna_number",
+        "origin",
+        "seed",
         "config",
         "error",
         "created",
@@ -152,6 +156,29 @@ def test_an_answer_that_is_too_long_is_refused(standing: Database) -> None:
     assert len(sql(standing, many, most_rows=11)) == 11
     with pytest.raises(UserError, match="more than 10 rows; add a LIMIT"):
         sql(standing, many, most_rows=10)
+
+
+def test_a_name_that_is_given_twice_is_numbered(standing: Database) -> None:
+    frame = sql(standing, "SELECT 1 AS a, 2 AS a, 3 AS a_2, 4 AS a")
+    assert frame.to_dict("records") == [{"a": 1, "a_2": 2, "a_2_2": 3, "a_3": 4}]
+
+
+def test_a_long_answer_comes_in_pieces_under_the_same_limits(standing: Database) -> None:
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25) SELECT i, NULL AS x FROM n"
+    pieces = list(sql_pieces(standing, many, size=10))
+    assert [len(piece) for piece in pieces] == [10, 10, 5]
+    assert [value for piece in pieces for value in piece["i"]] == list(range(1, 26))
+    with pytest.raises(UserError, match="more than 15 rows"):
+        list(sql_pieces(standing, many, size=10, most_rows=15))
+    with pytest.raises(UserError, match="took longer than"):
+        list(sql_pieces(standing, FOREVER, seconds=0.05))
+    (empty,) = sql_pieces(standing, "SELECT number FROM einsearch_trial_view WHERE number > 99")
+    assert list(empty.columns) == ["number"] and len(empty) == 0
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_is_there(standing: Database, view: str) -> None:
+    assert "study" in sql(standing, f"SELECT * FROM {view} LIMIT 1").columns
 
 
 def test_a_question_leaves_nothing_behind_in_the_session(standing: Database) -> None:

@@ -14,8 +14,10 @@ from space.structure import Structure
 from storage import queries
 from storage.claims import Claim
 from storage.database import Database
+from storage.filters import Filters
+from storage.frames import POINT_COLUMNS, STUDY_COLUMNS, TRIAL_COLUMNS
 from storage.ledger import Ledger
-from storage.queries import Filters
+from storage.status import status
 from storage.studies import StudyRecord, open_study
 
 TRIALS = [
@@ -105,7 +107,7 @@ def numbers(frame: pd.DataFrame) -> list[int]:
 def test_the_trials_frame_has_the_agreed_columns_and_types(lived: Database) -> None:
     frame = queries.trials_frame(lived, "first")
     assert list(frame.columns) == TRIALS
-    assert frame.dtypes.astype(str).to_dict() == queries.TRIAL_COLUMNS
+    assert frame.dtypes.astype(str).to_dict() == TRIAL_COLUMNS
     assert numbers(frame) == [0, 1, 2, 3]
     assert frame["structure"].tolist()[:3] == ["dense", "monarch", "kronecker"]
     assert frame["kind"].tolist() == ["baseline", "known", "random", "proposal"]
@@ -135,14 +137,14 @@ def test_values_are_those_that_were_set(ledger: Ledger, database: Database) -> N
     live(ledger)
     ledger.set_values({settled.trial_id: -settled.flops for settled in ledger.unsettled()})
     assert queries.trials_frame(database, "first")["value"].fillna(1).tolist() == [-20, 1, -7, 1]
-    best = queries.status(database, "first").best
+    best = status(database, "first").best
     assert best is not None and (best.number, best.value, best.width) == (2, -7.0, 128)
 
 
 def test_the_points_frame_has_the_agreed_columns_and_types(lived: Database) -> None:
     frame = queries.points_frame(lived, "first")
     assert list(frame.columns) == POINTS
-    assert frame.dtypes.astype(str).to_dict() == queries.POINT_COLUMNS
+    assert frame.dtypes.astype(str).to_dict() == POINT_COLUMNS
     assert frame[["number", "step", "flops", "loss"]].to_numpy().tolist() == [
         [0, 1, 10, 4],
         [0, 2, 20, 3],
@@ -153,28 +155,28 @@ def test_the_points_frame_has_the_agreed_columns_and_types(lived: Database) -> N
 
 
 def test_empty_frames_have_the_same_columns_and_types(database: Database, new_study: Callable[..., StudyRecord]) -> None:
-    assert queries.studies_frame(database).dtypes.astype(str).to_dict() == queries.STUDY_COLUMNS
+    assert queries.studies_frame(database).dtypes.astype(str).to_dict() == STUDY_COLUMNS
     new_study(database, "empty", 3, [])
     trials, points = queries.trials_frame(database, "empty"), queries.points_frame(database, "empty")
     assert (len(trials), len(points)) == (0, 0)
-    assert trials.dtypes.astype(str).to_dict() == queries.TRIAL_COLUMNS
-    assert points.dtypes.astype(str).to_dict() == queries.POINT_COLUMNS
-    best = queries.status(database, "empty").best
+    assert trials.dtypes.astype(str).to_dict() == TRIAL_COLUMNS
+    assert points.dtypes.astype(str).to_dict() == POINT_COLUMNS
+    best = status(database, "empty").best
     assert best is None
 
 
 def test_the_studies_frame_lists_every_study(lived: Database) -> None:
     frame = queries.studies_frame(lived)
-    assert list(frame.columns) == list(queries.STUDY_COLUMNS)
-    assert frame[["study", "budget", "trials", "finished", "flops"]].to_numpy().tolist() == [
+    assert list(frame.columns) == list(STUDY_COLUMNS)
+    assert frame[["study", "budget", "trials", "done", "flops"]].to_numpy().tolist() == [
         ["first", 10, 4, 2, 32.0],
         ["second", 10, 2, 0, 0.0],
     ]
 
 
 def test_status_tells_how_a_study_stands(lived: Database) -> None:
-    status = queries.status(lived, "first")
-    assert status.states == {
+    now = status(lived, "first")
+    assert now.states == {
         "queued": 0,
         "running": 2,
         "completed": 1,
@@ -182,10 +184,10 @@ def test_status_tells_how_a_study_stands(lived: Database) -> None:
         "diverged": 0,
         "failed": 0,
     }
-    assert (status.study, status.done, status.budget, status.drivers_alive) == ("first", 2, 10, 1)
-    assert (status.flops, status.seconds) == (32.0, pytest.approx(0.8))
-    assert status.url_shown == lived.url_shown and status.started <= status.now
-    assert status.best is not None and (status.best.number, status.best.structure, status.best.loss) == (
+    assert (now.study, now.done, now.budget, now.drivers_alive) == ("first", 2, 10, 1)
+    assert (now.flops, now.seconds) == (32.0, pytest.approx(0.8))
+    assert now.url_shown == lived.url_shown and now.started <= now.now
+    assert now.best is not None and (now.best.number, now.best.structure, now.best.loss) == (
         2,
         "kronecker",
         3.2,
@@ -230,7 +232,7 @@ def test_a_filter_that_cannot_be_is_refused(wrong: dict[str, object], error: typ
 
 
 def test_every_query_names_an_unknown_study(lived: Database) -> None:
-    for query in (queries.trials_frame, queries.points_frame, queries.status):
+    for query in (queries.trials_frame, queries.points_frame, status):
         with pytest.raises(StudyError, match=r"no study 'frist' in .*; it has 'first', 'second'"):
             query(lived, "frist")
     with pytest.raises(StudyError, match="no study 'frist'"):

@@ -17,7 +17,7 @@ from space.structure import Structure
 from storage.columns import JSONText, Message
 from storage.database import Database
 from storage.proposals import structure_id
-from storage.schema import Attempt, Base, Driver, PointRow, StructureRow, Study, Trial
+from storage.schema import THETA, Attempt, Base, Driver, PointRow, StructureRow, Study, Total, Trial
 from storage.studies import StudyRecord
 
 BLANK = {"structure_id": None, "rung": None, "width": None, "config": None, "sizes": None, "kind": "proposal"}
@@ -58,7 +58,22 @@ def ready(standing: Database) -> Database:
     return standing
 
 
+def study(**changes: Any) -> dict[str, Any]:
+    row = {"name": "x", "settings": {}, "budget": 1, "seed": 0, "corpus_fingerprint": "ab", "versions": {}, "created": 1.0}
+    return {**row, "flop_convention": "train_flops", "target_compute": 1.0, **changes}
+
+
+def structure(**changes: Any) -> dict[str, Any]:
+    theta = dict(zip(THETA, (0.5, 0.0, 0.5, 0.0, 0.5, 0.5, 0.25), strict=True))
+    row = {"key": "k", "name": "n", "factors": 2, "theta": list(theta.values()), "omega": 0.0, "psi": 1.0, "nu": 0.75}
+    return {**row, **theta, **changes}
+
+
+TOTAL = {"study_id": 1, "structure_id": 0, "kind": "random", "state": "failed", "flops": 0.0, "seconds": 0.0}
 ALLOWED = [
+    (Study, study()),
+    (StructureRow, structure()),
+    (StructureRow, structure(factors=3, **dict.fromkeys(THETA))),
     (Trial, trial()),
     (Trial, trial(**BLANK)),
     (Trial, trial(state="running", driver_id=1, attempts=1)),
@@ -92,6 +107,9 @@ REFUSED = {
     "infinite compute": (Trial, trial(flops=math.inf)),
     "an infinite loss": (Trial, trial(**DONE | {"loss": math.inf})),
     "an infinite value": (Trial, trial(**DONE, value=-math.inf)),
+    "a negative loss": (Trial, trial(**DONE | {"loss": -0.1})),
+    "a loss that is not a number": (Trial, trial(**DONE | {"loss": math.nan})),
+    "a value without a result": (Trial, trial(value=0.5)),
     "an unknown study": (Trial, trial(study_id=99)),
     "an unknown structure": (Trial, trial(structure_id=99)),
     "an unknown driver": (Trial, trial(state="running", attempts=1, driver_id=99)),
@@ -104,7 +122,15 @@ REFUSED = {
     "a point without a loss": (PointRow, point(loss=None)),
     "a point with a loss that is not a number": (PointRow, point(loss=math.nan)),
     "a point with an infinite training loss": (PointRow, point(train_loss=math.inf)),
+    "a point with a negative loss": (PointRow, point(loss=-0.1)),
     "a point at a negative step": (PointRow, point(step=-1)),
+    "a study of an unknown FLOP convention": (Study, study(flop_convention="macs")),
+    "a study with a negative seed": (Study, study(seed=-1)),
+    "a study without a target": (Study, study(target_compute=0.0)),
+    "a theta off the input simplex": (StructureRow, structure(theta_xa=0.6)),
+    "a theta off the output simplex": (StructureRow, structure(theta_yab=0.4)),
+    "two factors without their theta": (StructureRow, structure(theta_ab=None)),
+    "totals of no trials": (Total, {**TOTAL, "trials": 0}),
     "a driver in an unknown state": (
         Driver,
         {"study_id": 1, "host": "h", "machine": "m", "pid": 1, "process_start": "1", "state": "tired"}
