@@ -12,9 +12,10 @@ It owns the protocol between the ledger, Optuna and the workers, and knows nothi
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -24,13 +25,16 @@ from search import plan
 from search.optuna_side import OptunaSide
 from search.sampler import StructureSampler
 from search.settings import StudySettings
+from search.steady import Steady
 from search.steering import Steering
-from search.trial import Report, folder_of
+from search.trial import Report, place_of
 from space.errors import EinsearchError, TrialError
 from space.structure import Structure
 from storage import results
 from storage.claims import Claim, Finished, Wait
 from storage.database import Database
+from storage.failures import UnavailableError
+from storage.laws import PowerLaw
 from storage.leases import LEASE_SECONDS, FencedError
 from storage.ledger import Ledger
 from storage.schema import Trial
@@ -47,7 +51,7 @@ class Task:
     rung: int
     width: int
     config: Mapping[str, Any]
-    folder: Path
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +66,44 @@ class Driver:
     """One driver's part in a study. `next`, `report` and `lose` are called from one thread; `running` from any.
 
     `fault` is why the study cannot go on here (a full disk, data that changed, a lost lease): nothing more is claimed, and what
-    runs is given back to the queue by `close`. `ended` counts the trials that ended here.
+    runs is given back to the queue by `close`. A database that is away is no fault until `search.steady.PATIENCE` has passed.
+    `ended` counts the trials that ended here. `place`, for others to read, says where trials run and what they wait for.
 
     Args:
         vocab_size: of the study's corpus.
-        checkpoints: folder of the study's checkpoints.
+        checkpoints: place of the study's checkpoints, a folder or a URI.
+        lease: seconds without a sign of life after which a peer counts as dead.
     """
 
     def __init__(
-        self, database: Database, study: StudyRecord, settings: StudySettings, vocab_size: int, checkpoints: Path
+        self,
+        database: Database,
+        study: StudyRecord,
+        settings: StudySettings,
+        vocab_size: int,
+        checkpoints: str,
+        lease: float = LEASE_SECONDS,
     ) -> None:
         self.database, self._study, self._settings = database, study, settings
         self._vocab_size, self._checkpoints = vocab_size, checkpoints
         self._ledger = Ledger(database, study.id)
-        self._optuna = OptunaSide(database, study.name, _sampler(settings, vocab_size))
         self._tasks: dict[int, Progress] = {}
-        self._stop = threading.Event()
+        self._closing = threading.Event()
+        self._steady, self._lease = Steady(), lease
+        self._optuna = self._steady(lambda: OptunaSide(database, study.name, _sampler(settings, vocab_size)))
         self.fault: EinsearchError | None = None
         self.ended = 0
-        self._driver = self._ledger.join()
-        self._ledger.reap()
-        self.settle()
-        self._lease = threading.Thread(target=self._keep_alive, name="einsearch-lease", daemon=True)
-        self._lease.start()
+        self.place: dict[str, Any] = {}
+        self._dense: PowerLaw | None = None
+        try:
+            self._driver = self._steady(self._ledger.join)
+            self._steady(lambda: self._ledger.reap(lease))
+            self.settle()
+        except BaseException:
+            self._optuna.close()
+            raise
+        self._alive = threading.Thread(target=self._keep_alive, name="einsearch-lease", daemon=True)
+        self._alive.start()
 
     def __enter__(self) -> Driver:
         return self
@@ -110,31 +129,41 @@ class Driver:
         """
         if self.fault is not None:
             return Finished(0)
-        claim = self._ledger.claim(self._driver)
+        claim = self._steady(lambda: self._ledger.claim(self._driver), self._claim_again)
         if isinstance(claim, Wait):
             return claim
         if isinstance(claim, Finished):
             self.settle()
             return claim
         task = self._propose(claim) if claim.structure is None else self._task(claim)
-        if claim.optuna_number is None and not self._ledger.link(claim, self._entered(task)):
-            raise fenced()
+        if claim.optuna_number is None:
+            entered = self._entered(task)
+            if not self._steady(lambda: self._ledger.link(claim, entered)):
+                raise fenced()
         self._tasks[claim.trial_id] = Progress(task, None)
         return task
 
     def report(self, task: Task, report: Report) -> bool:
-        """Record what a worker says. False: there is a fault, and everything should stop."""
+        """Record what a worker says. False: the trial is this driver's no more, or there is a fault and everything should stop.
+
+        What is said about a trial that has ended or was given back comes too late, and is passed over.
+        """
         claim = task.claim
-        if report.state == "fault":
-            self.fault = self.fault or TrialError(f"trial {claim.number} ({task.structure}): {report.error}")
+        known = self._tasks.get(claim.trial_id)
+        if known is None or known.task is not task:
             return False
-        first = claim.trial_id in self._tasks and self._tasks[claim.trial_id].report is None
-        if first and report.start_flops:
-            self._ledger.start_attempt(claim, report.start_flops, report.start_seconds)
-        held = self._ledger.record(claim, report.points)
+        if report.state == "fault":
+            self.stop(TrialError(f"trial {claim.number} ({task.structure}): {report.error}"))
+            return False
+        before = known.report
         self._tasks[claim.trial_id] = Progress(task, report)
+        if before is not None and report.state == "running" and len(report.points) == len(before.points):
+            return self.fault is None
+        if before is None and report.start_flops:
+            self._steady(lambda: self._ledger.start_attempt(claim, report.start_flops, report.start_seconds))
+        held = self._steady(lambda: self._ledger.record(claim, report.points))
         if not held:
-            self.fault = self.fault or fenced()
+            self.stop(fenced())
         elif report.state != "running":
             self._finish(task, report)
         return held
@@ -142,43 +171,63 @@ class Driver:
     def lose(self, task: Task, reason: str) -> None:
         """A worker died or could not start: give the trial back."""
         self._tasks.pop(task.claim.trial_id, None)
-        self._ledger.requeue(task.claim, reason)
+        self._steady(lambda: self._ledger.requeue(task.claim, reason))
         self.settle()
 
     def settle(self) -> None:
         """Tell Optuna of every trial that ended and that it does not know of; the pass that mends what crashes leave.
 
-        Values need the dense frontier, so nothing is told before the baseline is complete.
+        Values need the dense frontier, so nothing is told before the baseline is complete. Doing it again changes nothing.
         """
-        self._optuna.end_orphans(self._linked())
-        unsettled = self._ledger.unsettled()
-        values = results.values(self.database, self._study) if unsettled else None
-        if values is None:
+        self._steady(lambda: self._optuna.end_orphans(self._linked()))
+        self._tell()
+
+    def _tell(self) -> None:
+        unsettled = self._steady(self._ledger.unsettled)
+        if unsettled and self._dense is None:
+            self._dense = self._steady(lambda: results.reference(self.database, self._study))
+        dense = self._dense
+        if not unsettled or dense is None:
             return
-        self._ledger.set_values({one.trial_id: values[one.number] for one in unsettled if one.number in values})
-        for one in unsettled:
-            self._optuna.tell(replace(one, value=values.get(one.number)))
-            self._ledger.mark_told(one.trial_id)
+        numbers = [one.number for one in unsettled]
+        values = self._steady(lambda: results.values(self.database, self._study, dense, numbers))
+        known = {one.trial_id: values[one.number] for one in unsettled if one.number in values}
+        self._steady(lambda: self._ledger.set_values(known))
+        for one in (replace(one, value=values.get(one.number)) for one in unsettled):
+            self._steady(partial(self._optuna.tell, one))
+            self._steady(partial(self._ledger.mark_told, one.trial_id))
 
     def conclude(self) -> None:
         """Keep the laws as the study leaves them."""
         results.record_laws(self.database, self._study)
 
+    def stop(self, reason: EinsearchError) -> None:
+        """Claim nothing more and wait for nothing; `fault` is `reason` where there is none yet. From any thread."""
+        self.fault = self.fault or reason
+        self._steady.hurry()
+
     def close(self) -> None:
         """Give back what is running, end the lease, close the connections."""
-        self._stop.set()
-        self._lease.join()
+        self._closing.set()
+        if self.fault is not None:
+            self._steady.hurry()
+        self._alive.join()
         try:
-            self._ledger.leave(self._driver)
+            self._steady(lambda: self._ledger.leave(self._driver))
         finally:
             self._optuna.close()
 
+    def _claim_again(self) -> Claim | Wait | Finished:
+        """The claim whose answer was lost, or a new one."""
+        lost = [claim for claim in self._ledger.held(self._driver) if claim.trial_id not in self._tasks]
+        return lost[0] if lost else self._ledger.claim(self._driver)
+
     def _propose(self, claim: Claim) -> Task:
-        proposal = self._optuna.propose(claim.number, self._left(claim.number))
+        proposal = self._steady(lambda: self._optuna.propose(claim.number, self._left(claim.number)))
         structure, rung = proposal.structure, proposal.rung
         width = plan.width_at(self._settings, structure, rung, self._vocab_size)
         config = plan.trial_config(self._settings, structure, rung, width, claim.seed).to_dict()
-        self._ledger.propose(claim, structure, rung, width, config, proposal.origin)
+        self._steady(lambda: self._ledger.propose(claim, structure, rung, width, config, proposal.origin))
         return self._task(replace(claim, structure=structure.key, rung=rung, width=width, config=config))
 
     def _left(self, number: int) -> float:
@@ -187,30 +236,40 @@ class Driver:
         return (self._study.budget - 1 - number) / max(1, proposals - 1)
 
     def _entered(self, task: Task) -> int:
-        """The task's number in Optuna: the one an attempt before entered and could not link, or a new one."""
-        claim = task.claim
-        found = self._optuna.find(claim.number) if claim.attempt > 1 else None
-        return self._optuna.enter(task.structure, task.rung, claim.number) if found is None else found
+        """The task's number in Optuna: the one that was entered before and not linked, or a new one."""
+
+        def enter() -> int:
+            return self._optuna.enter(task.structure, task.rung, task.claim.number)
+
+        def find_or_enter() -> int:
+            found = self._optuna.find(task.claim.number)
+            return enter() if found is None else found
+
+        return self._steady(find_or_enter if task.claim.attempt > 1 else enter, find_or_enter)
 
     def _task(self, claim: Claim) -> Task:
         assert claim.structure is not None and claim.rung is not None and claim.width is not None and claim.config is not None
         config = {**claim.config, "seed": claim.seed, "corpus_fingerprint": self._study.corpus_fingerprint}
-        folder = folder_of(self._checkpoints, claim.number)
-        return Task(claim, Structure.parse(claim.structure), claim.rung, claim.width, config, folder)
+        place = place_of(self._checkpoints, claim.number)
+        return Task(claim, Structure.parse(claim.structure), claim.rung, claim.width, config, place)
 
     def _finish(self, task: Task, report: Report) -> None:
         self._tasks.pop(task.claim.trial_id, None)
-        self._ledger.finish(
-            task.claim,
-            report.state,  # type: ignore[arg-type]
-            loss=report.loss,
-            flops=report.flops,
-            tokens=report.tokens,
-            steps=report.steps,
-            seconds=report.seconds,
-            error=report.error,
+        ended = self._steady(
+            lambda: self._ledger.finish(
+                task.claim,
+                report.state,  # type: ignore[arg-type]
+                loss=report.loss,
+                flops=report.flops,
+                tokens=report.tokens,
+                steps=report.steps,
+                seconds=report.seconds,
+                error=report.error,
+            )
         )
-        self.settle()
+        if not ended:
+            self.stop(fenced())
+        self._tell()
         self.ended += 1
 
     def _linked(self) -> dict[int, int | None]:
@@ -220,14 +279,23 @@ class Driver:
             return {row.number: row.optuna_number for row in rows}
 
     def _keep_alive(self) -> None:
-        while not self._stop.wait(LEASE_SECONDS / 6):
+        """Renew the lease and look after peers; judge none within a lease of having been cut off, as they may have been too."""
+        beat = self._lease / 6
+        seen = judging = time.time()
+        while not self._closing.wait(beat):
+            if time.time() - seen > 3 * beat:
+                judging = time.time() + self._lease
             try:
-                if not self._ledger.heartbeat(self._driver):
-                    self.fault = self.fault or fenced()
+                if not self._ledger.heartbeat(self._driver, self.place or None):
+                    self.stop(fenced())
                     return
-                self._ledger.reap()
+                seen = time.time()
+                if seen >= judging:
+                    self._ledger.reap(self._lease)
+            except UnavailableError:
+                continue  # whoever needs the database waits for it, and gives up in the end
             except EinsearchError as error:
-                self.fault = self.fault or error
+                self.stop(error)
 
 
 def fenced() -> FencedError:

@@ -1,14 +1,18 @@
 """Ray Tune runs the trials: a searcher that claims from the ledger, and actors that train (`search.worker`).
 
-Tune decides nothing. It asks the searcher for tasks while actors are free, and hands back what they report; a resume is a new
-Tuner on the same ledger. Tune pickles its searcher, so the searcher holds no database, only the key of its driver. It turns
+Tune decides nothing. It asks the searcher for tasks while there is room, and hands back what they report; a resume is a new
+experiment on the same ledger. Tune pickles its searcher, so the searcher holds no database, only the key of its crew. It turns
 exceptions of a searcher into text, so ours become the driver's fault first, and a fault stops everything.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,56 +20,130 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray._private import ray_constants
 from ray.tune.search.searcher import Searcher
 
+from search.cluster import Cluster, connected, waiting_for
 from search.driver import Driver, Task
 from search.trial import Report
 from search.worker import TrialActor
 from space.errors import EinsearchError, RunError
 from storage.claims import Wait
 
-_DRIVERS: dict[int, Driver] = {}
+UNBOUNDED = 10_000
+"""Trials at a time where the room of the cluster is the only bound."""
 
-QUIET = {
-    "RAY_AUTH_MODE": "disabled",  # a cluster of this process's own, on loopback
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # agents of a killed driver look for it so long
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the other output obeys verbose=0
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
-"""Ray's settings for an embedded cluster; what a person has set stays."""
+BATCH = 2000
+"""Trials, or 50 for each worker where that is more, after which a new experiment begins: Tune remembers every trial it ran."""
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks at what a cluster has."""
+
+
+class Crew:
+    """A driver and the cluster its trials run on: how many to claim, and where each is.
+
+    Args:
+        workers: trials at a time; None for as many as there is room for.
+    """
+
+    def __init__(self, driver: Driver, cluster: Cluster, workers: int | None) -> None:
+        self.driver, self.cluster, self.workers = driver, cluster, workers
+        self.tasks: dict[str, Task] = {}
+        self.done = False
+        self._claimed, self._batch = 0, max(BATCH, 50 * (workers or 0))
+        self._started: set[str] = set()
+        self._looked = -LOOK_EVERY
+        self._nodes: list[dict[str, float]] = []
+        self._free: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """A new experiment of Tune's."""
+        self._claimed = 0
+
+    def next(self) -> Task | Wait | None:
+        """The next task; Wait also where there is no room for one more, None at the end of the experiment or of everything."""
+        if self._claimed >= self._batch:
+            return None
+        if self.workers is not None and len(self.tasks) >= self.workers:
+            return Wait(len(self.tasks))
+        with self.faults():
+            if not self._has_room():
+                return Wait(len(self.tasks))
+            found = self.driver.next()
+            self._claimed += isinstance(found, Task)
+            if isinstance(found, Task | Wait):
+                return found
+        self.done = True
+        return None
+
+    def started(self, trial_id: str) -> None:
+        """A worker has the task."""
+        self._started.add(trial_id)
+        self.note()
+
+    def ended(self, trial_id: str) -> Task | None:
+        """The task that a worker is done with."""
+        self._started.discard(trial_id)
+        return self.tasks.pop(trial_id, None)
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Whatever goes wrong inside becomes the driver's fault. Tune would blame, and fail, the trial."""
+        try:
+            yield
+        except EinsearchError as error:
+            self.driver.stop(error)
+        except Exception as error:  # noqa: BLE001 - Optuna's errors among them; none may cost a trial
+            self.driver.stop(RunError(f"{type(error).__name__}: {error}; nothing recorded is lost, resume the study"))
+
+    def _has_room(self) -> bool:
+        """Whether to claim one more: not before the cluster has taken those that were claimed."""
+        if self.cluster.embedded:
+            return True
+        self._look()
+        unstarted = len(self.tasks.keys() - self._started)
+        return not unstarted or unstarted < self.cluster.room(self._free)
+
+    def _look(self) -> None:
+        """See what the cluster has and what is free; note what waits, and why, where others can read it."""
+        if time.monotonic() - self._looked < LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._free = ray.available_resources()
+        self.note()
+
+    def note(self) -> None:
+        """Tell the driver where its trials run, for `status`."""
+        waiting = sorted(task.claim.number for key, task in self.tasks.items() if key not in self._started)
+        self.driver.place = {
+            "address": self.cluster.address,
+            "resources": dict(self.cluster.resources),
+            "waiting": waiting,
+            "reason": waiting_for(self.cluster.resources, self._nodes) if waiting and self._nodes else None,
+        }
+
+
+_CREWS: dict[int, Crew] = {}
 
 
 class LedgerSearcher(Searcher):
     """Tune's searcher: `suggest` claims, results and ends go to the ledger."""
 
-    def __init__(self, driver: int, threads: int) -> None:
+    def __init__(self, crew: int, threads: int) -> None:
         super().__init__(metric="flops", mode="max")
-        self._driver, self._threads = driver, threads
-        self._tasks: dict[str, Task] = {}
+        self._crew, self._threads = crew, threads
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next task, None to wait, FINISHED when the budget is used up."""
-        task: Task | Wait | None = None
-        with _faults_of(self._driver) as driver:
-            found = driver.next()
-            task = found if isinstance(found, Task | Wait) else None
+        crew = _CREWS[self._crew]
+        task = crew.next()
         if isinstance(task, Wait):
             return None
         if task is None:
             return str(Searcher.FINISHED)
-        self._tasks[trial_id] = task
-        return {
-            "config": dict(task.config),
-            "folder": str(task.folder),
-            "attempt": task.claim.attempt,
-            "threads": self._threads,
-        }
+        crew.tasks[trial_id] = task
+        return {"config": dict(task.config), "place": task.place, "attempt": task.claim.attempt, "threads": self._threads}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Record evaluations."""
@@ -75,14 +153,16 @@ class LedgerSearcher(Searcher):
         """Record the end, or give the trial back where its worker died."""
         if not error and result and "report" in result:
             self._record(trial_id, result)
-        task = self._tasks.pop(trial_id)
-        if error:
-            with _faults_of(self._driver) as driver:
-                driver.lose(task, "its worker process died")
+        crew = _CREWS[self._crew]
+        task = crew.ended(trial_id)
+        if error and task is not None:
+            with crew.faults():
+                crew.driver.lose(task, "its worker process died")
 
     def _record(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        with _faults_of(self._driver) as driver:
-            driver.report(self._tasks[trial_id], Report.from_json(result["report"]))
+        crew = _CREWS[self._crew]
+        with crew.faults():
+            crew.driver.report(crew.tasks[trial_id], Report.from_json(result["report"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
@@ -96,80 +176,88 @@ class LedgerSearcher(Searcher):
 class FaultStopper(tune.Stopper):
     """Tune's question whether to go on: not past a fault of the driver."""
 
-    def __init__(self, driver: int) -> None:
-        self._driver = driver
+    def __init__(self, crew: int) -> None:
+        self._crew = crew
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - the interface is Tune's
         """No trial is stopped on its own."""
         return False
 
     def stop_all(self) -> bool:
-        """Stop everything after a fault; what runs goes back to the queue."""
-        return _DRIVERS[self._driver].fault is not None
+        """Stop everything after a fault; workers keep a checkpoint, and what runs goes back to the queue."""
+        return _CREWS[self._crew].driver.fault is not None
 
 
-def execute(driver: Driver, concurrency: int, threads: int = 1) -> None:
+class Placement(tune.Callback):
+    """Hears from Tune which task a worker has."""
+
+    def __init__(self, crew: int) -> None:
+        self._crew = crew
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+        """A worker has the task."""
+        _CREWS[self._crew].started(trial.trial_id)
+
+
+def execute(driver: Driver, workers: int | None, cluster: Cluster, threads: int = 1) -> None:
     """Run trials until the study's budget is used up, or the driver has a fault.
 
     Args:
-        concurrency: trials at a time; each takes one CPU.
+        workers: trials at a time; None for as many as there is room for.
         threads: of torch, per trial.
+
+    Raises:
+        RunError: the cluster cannot be reached.
     """
-    with _cluster(concurrency), _registered(driver) as key, tempfile.TemporaryDirectory(prefix="einsearch-tune-") as scratch:
-        tuner = tune.Tuner(
-            tune.with_resources(TrialActor, {"cpu": 1}),
-            tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(key, threads),
-                num_samples=-1,
-                max_concurrent_trials=concurrency,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=scratch,
-                verbose=0,
-                stop=FaultStopper(key),
-                failure_config=tune.FailureConfig(max_failures=0),
-                callbacks=[],
-            ),
-        )
-        tuner.fit()
+    if cluster.embedded and workers is None:
+        workers = max(1, int(len(os.sched_getaffinity(0)) / cluster.resources.get("CPU", 1.0)))
+    crew = Crew(driver, cluster, workers)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with (
+        connected(cluster, workers),
+        _registered(crew) as key,
+        tempfile.TemporaryDirectory(prefix="einsearch-tune-") as scratch,
+    ):
+        _handle_again(handlers)
+        crew.note()
+        while not crew.done and driver.fault is None:
+            crew.begin()
+            with crew.faults():
+                _experiment(crew, key, scratch, threads)
+
+
+def _experiment(crew: Crew, key: int, scratch: str, threads: int) -> None:
+    """Trials in an experiment of Tune's, until nothing is left, or it is time for a new one."""
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is in the ledger, and told by the driver
+    tune.run(
+        TrialActor,
+        resources_per_trial=tune.PlacementGroupFactory([dict(crew.cluster.resources)]),
+        search_alg=LedgerSearcher(key, threads),
+        num_samples=-1,
+        max_concurrent_trials=crew.workers or UNBOUNDED,
+        reuse_actors=True,
+        storage_path=scratch,
+        verbose=0,
+        stop=FaultStopper(key),
+        max_failures=0,
+        raise_on_failed_trial=False,
+        callbacks=[Placement(key)],
+        _remote=False,  # the searcher needs this process
+    )
+
+
+def _handle_again(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Ray has handlers of its own, which print a stack and end the process; put back those of before."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
-def _cluster(cpus: int) -> Iterator[None]:
-    """Ray on this machine, for as long as it is needed, reachable on loopback only.
-
-    On Linux Ray answers a wish for 127.0.0.1 with the address of the machine, and then listens on all of them. Where it does
-    not expect other machines (as it never does on macOS), it stays on loopback.
-    """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    expected, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    try:
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        yield
-    finally:
-        ray.shutdown()
-        ray_constants.ENABLE_RAY_CLUSTER = expected
-
-
-@contextmanager
-def _faults_of(key: int) -> Iterator[Driver]:
-    """The driver; whatever goes wrong inside becomes its fault. Tune would blame, and fail, the trial."""
-    driver = _DRIVERS[key]
-    try:
-        yield driver
-    except EinsearchError as error:
-        driver.fault = driver.fault or error
-    except Exception as error:  # noqa: BLE001 - Optuna's errors among them; none may cost a trial
-        driver.fault = driver.fault or RunError(f"{type(error).__name__}: {error}; nothing recorded is lost, resume the study")
-
-
-@contextmanager
-def _registered(driver: Driver) -> Iterator[int]:
-    key = id(driver)
-    _DRIVERS[key] = driver
+def _registered(crew: Crew) -> Iterator[int]:
+    key = id(crew)
+    _CREWS[key] = crew
     try:
         yield key
     finally:
-        del _DRIVERS[key]
+        del _CREWS[key]

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState, create_trial
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 
 from search.sampler import StructureSampler, parameters, search_space
 from search.steering import Proposal
@@ -38,30 +40,33 @@ TRIES = 10
 
 
 class OptunaSide:
-    """A study's trials in Optuna's storage, in the same database as the ledger."""
+    """A study's trials in Optuna's storage, in the same database as the ledger.
+
+    Every method but `close` raises DatabaseError where the database cannot be used.
+    """
 
     def __init__(self, database: Database, name: str, sampler: StructureSampler) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._sampler = sampler
+        self._sampler, self._shown = sampler, database.url_shown
         self._storage = _storage(database)
         if database.dialect == "sqlite":
             self._storage.engine.dispose()
             immediate(self._storage.engine)
-        self._study = optuna.create_study(
-            study_name=name, storage=self._storage, sampler=sampler, direction="maximize", load_if_exists=True
-        )
-        self._study_id = self._storage.get_study_id_from_name(name)
+        with self._asking():
+            self._study = optuna.create_study(
+                study_name=name, storage=self._storage, sampler=sampler, direction="maximize", load_if_exists=True
+            )
+            self._study_id = self._storage.get_study_id_from_name(name)
 
     def propose(self, number: int, left: float) -> Proposal:
         """What the ledger's trial `number` should try, with that share of the proposals still to come."""
-        return self._sampler.propose(self._study, number, left)
+        with self._asking():
+            return self._sampler.propose(self._study, number, left)
 
     def find(self, ledger_number: int) -> int | None:
         """The trial that was entered for a number of the ledger, where a crash fell between entering and linking."""
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.user_attrs.get("ledger_number") == ledger_number:
-                return trial.number
-        return None
+        running = self._running()
+        return next((one.number for one in running if one.user_attrs.get("ledger_number") == ledger_number), None)
 
     def enter(self, structure: Structure, rung: int, ledger_number: int) -> int:
         """A new running trial, in one transaction. Returns its number in Optuna."""
@@ -74,8 +79,9 @@ class OptunaSide:
                 distributions=search_space(rungs),
                 user_attrs={"ledger_number": ledger_number, "structure": structure.name},
             )
-        trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
-        return self._storage.get_trial(trial_id).number
+        with self._asking():
+            trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
+            return self._storage.get_trial_number_from_id(trial_id)
 
     def tell(self, settled: Settled) -> None:
         """Say how a trial ended; saying it twice is harmless. A trial that Optuna never saw is passed over."""
@@ -85,7 +91,7 @@ class OptunaSide:
         value = settled.value if settled.value is not None and math.isfinite(settled.value) else None
         state = STATES[settled.state] if value is not None else TrialState.FAIL
         told = value if state == TrialState.COMPLETE else None
-        self._study.tell(number, told, state, skip_if_finished=True)
+        self._tell(number, told, state)
 
     def end_orphans(self, linked: Mapping[int, int | None]) -> None:
         """Fail what a driver entered for a trial that a peer had taken from it, and entered too.
@@ -93,14 +99,35 @@ class OptunaSide:
         Args:
             linked: Optuna's number of every trial of the ledger, by the ledger's; None where it is not entered yet.
         """
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for trial in self._running():
             if linked.get(trial.user_attrs.get("ledger_number", -1)) not in (None, trial.number):
-                self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                self._tell(trial.number, None, TrialState.FAIL)
 
     def close(self) -> None:
         """Close the connections to the database."""
         self._storage.remove_session()
         self._storage.engine.dispose()
+
+    def _tell(self, number: int, value: float | None, state: TrialState) -> None:
+        """Tell Optuna, unless a peer has. Past `study.tell`, which reads the whole trial twice on its way to the same."""
+        with self._asking(), contextlib.suppress(UpdateFinishedTrialError):
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            self._storage.set_trial_state_values(trial_id, state, None if value is None else [value])
+
+    def _running(self) -> list[FrozenTrial]:
+        with self._asking():
+            return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turns the failures of the database, which Optuna hides behind its own, into ours."""
+        with translated(self._shown):
+            try:
+                yield
+            except StorageInternalError as error:
+                if isinstance(error.__cause__, DBAPIError):
+                    raise error.__cause__ from error
+                raise
 
 
 def _storage(database: Database) -> RDBStorage:
@@ -108,7 +135,7 @@ def _storage(database: Database) -> RDBStorage:
     url = database.location.url.render_as_string(hide_password=False)
     with translated(database.url_shown):
         for _ in range(TRIES - 1):
-            with contextlib.suppress(IntegrityError, OperationalError, ProgrammingError):
+            with contextlib.suppress(IntegrityError, OperationalError, ProgrammingError, StorageInternalError):
                 return RDBStorage(url, engine_kwargs=_engine(database))
         return RDBStorage(url, engine_kwargs=_engine(database))
 

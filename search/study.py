@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +10,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search import DEFAULT_DB
+from search import CHECKPOINTS, DEFAULT_DB, below, corpus_place
 from search.settings import StudySettings, with_trial
 from space.errors import ConfigError
 from storage.database import Database
 from storage.queries import studies_frame
-from storage.studies import StudyRecord, create_study, open_study
+from storage.studies import PlannedTrial, StudyRecord, check_study, create_study, open_study
+from storage.urls import locate
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from search.cluster import Cluster
     from search.driver import Driver
     from storage.laws import HoldOut, LawSet
     from storage.status import StudyStatus
@@ -29,6 +32,10 @@ PROPOSALS = 8
 
 PACKAGES = ("einsearch", "torch", "optuna", "ray", "sqlalchemy", "numpy")
 """Distributions whose versions a study records."""
+
+
+CHANGEABLE = ("explore", "target_compute")
+"""Settings of a study that may change while it goes on: they say what to try next, not what a trial is."""
 
 
 class Study:
@@ -44,7 +51,9 @@ class Study:
         db: URL of the database.
         trials: the budget: how many trials the study has in all. It can grow later. None for the recorded budget.
         settings: what the study is; None for the recorded settings, or the defaults for a new study.
-        checkpoints: folder of checkpoints; by default beside the SQLite file, or in the working directory.
+        target_compute: FLOPs to compare structures at, instead of those of the settings. It can change later.
+        checkpoints: where checkpoints go, a folder or a URI that fsspec knows; by default beside the SQLite file, or in the
+            working directory. Every worker and every driver must reach it.
     """
 
     def __init__(
@@ -54,80 +63,79 @@ class Study:
         db: str = DEFAULT_DB,
         trials: int | None = None,
         settings: StudySettings | None = None,
-        checkpoints: Path | None = None,
+        target_compute: float | None = None,
+        checkpoints: str | Path | None = None,
     ) -> None:
         self.name, self.db, self.trials, self.settings = name, db, trials, settings
-        self._checkpoints = checkpoints
+        self.target_compute, self._checkpoints = target_compute, checkpoints
 
-    def run(self, *, concurrency: int | None = None) -> None:
+    def run(self, *, concurrency: int | None = None, cluster: Cluster | None = None) -> None:
         """Create the study where it is new, and run trials until its budget is used up.
 
         Args:
-            concurrency: trials at a time; None for one per CPU.
+            concurrency: trials at a time; None for as many as there is room for.
+            cluster: where they run, and what each takes; None for this machine, one CPU each.
 
         Raises:
             UserError: before anything is spent: wrong settings, a study that has others, an unusable database or corpus.
             RunError: what stopped the run; the study can be resumed.
         """
         with self.driver(create=True) as driver:
-            self.execute(driver, concurrency)
+            self.execute(driver, concurrency, cluster)
 
-    def resume(self, *, concurrency: int | None = None) -> None:
+    def resume(self, *, concurrency: int | None = None, cluster: Cluster | None = None) -> None:
         """Go on with a study that exists; raises as `run`, and StudyError where it does not exist."""
         with self.driver(create=False) as driver:
-            self.execute(driver, concurrency)
+            self.execute(driver, concurrency, cluster)
 
     @staticmethod
-    def execute(driver: Driver, concurrency: int | None = None) -> None:
+    def execute(driver: Driver, concurrency: int | None = None, cluster: Cluster | None = None) -> None:
         """Run trials with a driver of this study's until the budget is used up.
 
         Raises:
             EinsearchError: the driver's fault.
         """
-        cpus = len(os.sched_getaffinity(0))
-        workers = cpus if concurrency is None else concurrency
-        if workers < 1:
-            raise ConfigError(f"concurrency is {workers}; give at least 1")
+        if concurrency is not None and concurrency < 1:
+            raise ConfigError(f"concurrency is {concurrency}; give at least 1")
         if driver.finished:
             return
+        from search.cluster import Cluster
         from search.executor import execute
 
-        execute(driver, workers)
+        execute(driver, concurrency, cluster or Cluster())
         if driver.fault is not None:
             raise driver.fault
         driver.conclude()
 
     @contextmanager
     def driver(self, *, create: bool) -> Iterator[Driver]:
-        """This process as a driver of the study."""
+        """This process as a driver of the study. What is wrong with a new study is found before its database is made."""
         from search.driver import Driver
-        from trainers.corpus import load_corpus
 
+        if create and self._is_new():
+            self._prepared(None)
         with Database.open(self.db, create=create) as database:
             recorded = self._recorded(database, create)
-            settings = self._settings(recorded)
-            data = load_corpus(settings.trial.corpus)
-            data.require_context(settings.trial.context)
-            if recorded is not None:
-                data.require(recorded.corpus_fingerprint)
-            study = self._create(database, settings, data, recorded)
+            settings, data, plan = self._prepared(recorded)
+            study = self._create(database, settings, data, plan, recorded)
+            data.require(study.corpus_fingerprint)
             with Driver(database, study, settings, data.vocab_size, self.checkpoints(database, study)) as driver:
                 yield driver
 
-    def checkpoints(self, database: Database, study: StudyRecord) -> Path:
-        """Folder of the study's checkpoints."""
-        if self._checkpoints is not None:
-            return self._checkpoints
-        file = database.location.path
-        root = file.with_name(f"{file.name}.checkpoints") if file is not None else Path.cwd() / "einsearch.checkpoints"
-        return root / f"study-{study.id}-{study.created:.0f}"
+    def checkpoints(self, database: Database, study: StudyRecord) -> str:
+        """Folder or URI of the study's checkpoints."""
+        given: str | Path | None = self._given_checkpoints or study.checkpoints
+        if given is None:
+            file = database.location.path
+            given = file.with_name(f"{file.name}.checkpoints") if file is not None else "einsearch.checkpoints"
+        return below(_absolute(given), f"study-{study.id}-{study.created:.0f}")
 
-    def trial_folder(self, number: int) -> Path:
-        """Folder of the checkpoints of a trial, by its number."""
-        from search.trial import folder_of
+    def trial_place(self, number: int) -> str:
+        """Folder or URI of the checkpoints of a trial, by its number."""
+        from search.trial import place_of
 
         with Database.open(self.db) as database:
-            return folder_of(self.checkpoints(database, open_study(database, self.name)), number)
+            return place_of(self.checkpoints(database, open_study(database, self.name)), number)
 
     def record(self) -> StudyRecord:
         """The study as recorded: settings, budget, seed, data, versions."""
@@ -169,38 +177,88 @@ class Study:
         with Database.open(self.db) as database:
             return queries.trials_frame(database, self.name)
 
+    @property
+    def _given_checkpoints(self) -> str | None:
+        given = self._checkpoints or os.environ.get(CHECKPOINTS)
+        return None if given is None else _absolute(given)
+
+    def _is_new(self) -> bool:
+        """Whether there is no database yet: a file that is still to be made."""
+        path = locate(self.db).path
+        return path is not None and not path.exists() and path.parent.is_dir()
+
     def _recorded(self, database: Database, create: bool) -> StudyRecord | None:
         """The study as it is, None where it is new and may be made."""
         if create and self.name not in set(studies_frame(database)["study"]):
             return None
         return open_study(database, self.name)
 
+    def _prepared(self, recorded: StudyRecord | None) -> tuple[StudySettings, Corpus, list[PlannedTrial]]:
+        """Settings, data and plan, checked as far as they can be without the database."""
+        from search.plan import planned_trials
+        from trainers.corpus import load_corpus
+
+        settings = self._settings(recorded)
+        data = load_corpus(settings.trial.corpus)
+        data.require_context(settings.trial.context)
+        plan = planned_trials(settings, data.vocab_size)
+        if recorded is None:
+            check_study(self.name, self._budget(settings, None), len(plan), settings.seed, settings.target)
+        return settings, data, plan
+
+    def _budget(self, settings: StudySettings, recorded: StudyRecord | None) -> int:
+        if self.trials is not None:
+            return self.trials
+        return recorded.budget if recorded is not None else settings.planned + PROPOSALS
+
     def _settings(self, recorded: StudyRecord | None) -> StudySettings:
-        """The given or recorded settings; where the precision is left open, the recorded one, or what this machine has."""
+        """The given or recorded settings, the corpus named so that every process finds it.
+
+        Where the precision is left open, it is the recorded one, or what this machine has.
+        """
         import torch
 
         from trainers.precision import choose
 
         known = StudySettings.from_dict(recorded.settings) if recorded else None
         settings = self.settings or known or StudySettings()
+        place = corpus_place(settings.trial.corpus)
+        if place != settings.trial.corpus:
+            settings = with_trial(settings, {"corpus": place})
+        if self.target_compute is not None:
+            settings = dataclasses.replace(settings, target_compute=self.target_compute)
         if settings.trial.precision != "auto":
             return settings
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return with_trial(settings, {"precision": known.trial.precision if known else choose("auto", device)})
 
-    def _create(self, database: Database, settings: StudySettings, data: Corpus, recorded: StudyRecord | None) -> StudyRecord:
-        """Create the study, or check that the one there is has the same settings, and extend its budget where asked."""
-        from search.plan import planned_trials
+    def _create(
+        self,
+        database: Database,
+        settings: StudySettings,
+        data: Corpus,
+        plan: list[PlannedTrial],
+        recorded: StudyRecord | None,
+    ) -> StudyRecord:
+        """Create the study, or check that the one there is may go on so, and extend its budget where asked.
 
-        budget = recorded.budget if recorded else settings.planned + PROPOSALS
+        The data of one that exists are not compared here: where settings differ too, those are what to name.
+        """
         return create_study(
             database,
             self.name,
             settings.to_dict(),
-            budget if self.trials is None else self.trials,
-            planned_trials(settings, data.vocab_size),
+            self._budget(settings, recorded),
+            plan,
             seed=settings.seed,
-            corpus_fingerprint=data.fingerprint,
+            corpus_fingerprint=recorded.corpus_fingerprint if recorded is not None else data.fingerprint,
             target_compute=settings.target,
             versions={name: metadata.version(name) for name in PACKAGES},
+            changeable=CHANGEABLE,
+            checkpoints=self._given_checkpoints,
         )
+
+
+def _absolute(place: str | Path) -> str:
+    """A folder, the same from every working directory, or a URI."""
+    return str(place) if "://" in str(place) else str(Path(place).expanduser().absolute())

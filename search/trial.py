@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import shutil
+import socket
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from search import below
+from search.vault import Vault, vault
 from space.errors import CheckpointError, DataError, RunError
 from trainers import checkpoint
 from trainers.config import TrialConfig
@@ -23,10 +24,11 @@ from trainers.run import TrainingRun
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker tells its driver after each evaluation; all counts are cumulative over the trial.
+    """What a worker tells its driver after each evaluation, and between; all counts are cumulative over the trial.
 
     `state` is "running", "completed", "diverged", "failed" (the trial's own fault) or "fault" (the machine's or the user's: the
     trial goes back to the queue). `start_flops` and `start_seconds` are those of the checkpoint the attempt resumed from.
+    `host` is the worker's machine.
     """
 
     state: str
@@ -38,6 +40,7 @@ class Report:
     steps: int = 0
     seconds: float = 0.0
     progress: float = 0.0
+    host: str = ""
     error: str | None = None
 
     @property
@@ -56,38 +59,60 @@ class Report:
         return cls(**{**row, "points": tuple(Point(**point) for point in row["points"])})
 
 
-KEPT = 2
-"""Checkpoints that an attempt keeps: a successor may be reading the one before the last."""
+SAVE_EVERY = 300.0
+"""Seconds of training that a crash may cost, where evaluations are further apart."""
+
+LOOK_EVERY = 10
+"""Steps between two looks at the clock."""
 
 
 class AttemptRunner:
-    """Runs one attempt of a trial, evaluation by evaluation. A checkpoint is whole on disk before its report leaves.
+    """Runs one attempt of a trial, evaluation by evaluation. A checkpoint is whole before the report of its point leaves.
 
     So a successor always resumes at or after the last reported point, and no compute is charged twice.
 
     Args:
         config: the trial's configuration, as JSON.
-        folder: the trial's checkpoints; each attempt has a folder of its own in it.
+        place: of the trial's checkpoints, a folder or a URI; each attempt has a folder of its own in it.
         attempt: from 1. A first attempt starts afresh; a later one resumes the furthest whole checkpoint of the earlier ones.
     """
 
-    def __init__(self, config: Mapping[str, Any], folder: Path, attempt: int) -> None:
-        self._folder = folder / f"attempt-{attempt}"
+    def __init__(self, config: Mapping[str, Any], place: str, attempt: int) -> None:
+        self._vault, self._attempt = vault(place), attempt
         settings = TrialConfig.from_dict(config)
         if attempt == 1:
-            shutil.rmtree(folder, ignore_errors=True)
-        self._run = _resumed(settings, folder, attempt)
+            self._vault.clear()
+        self._run = _resumed(settings, self._vault, attempt)
         self._start = (self._run.flops, self._run.seconds)
+        self._saved, self._kept = self._run.step, time.monotonic()
 
-    def advance(self) -> Report:
-        """Train to the next evaluation, save, and report."""
-        if not self._run.done:
-            self._run.advance()
-            self._save()
-        state = "diverged" if self._run.diverged else "completed" if self._run.done else "running"
+    def advance(self, seconds: float | None = None) -> Report:
+        """Train to the next evaluation, save, and report; with `seconds`, report after so many at the latest."""
+        run, points = self._run, len(self._run.points)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not run.done and len(run.points) == points:
+            run.advance(None if deadline is None else LOOK_EVERY)
+            if deadline is not None and time.monotonic() > deadline:
+                break
+        if len(run.points) > points or run.done or time.monotonic() - self._kept > SAVE_EVERY:
+            self.save()
+        return self._report()
+
+    def save(self) -> None:
+        """Keep a checkpoint of what was done, unless there is one.
+
+        Raises:
+            DiskError: it cannot be written.
+        """
+        if self._run.step > self._saved:
+            self._vault.save(self._attempt, self._run.step, self._run.state_dict())
+            self._saved = self._run.step
+        self._kept = time.monotonic()
+
+    def _report(self) -> Report:
         run, (flops, seconds) = self._run, self._start
         return Report(
-            state=state,
+            state="diverged" if run.diverged else "completed" if run.done else "running",
             points=tuple(run.points),
             start_flops=flops,
             start_seconds=seconds,
@@ -96,45 +121,35 @@ class AttemptRunner:
             steps=run.step,
             seconds=run.seconds,
             progress=run.step / run.steps,
+            host=socket.gethostname(),
             error="the loss is no longer finite, or hopeless" if run.diverged else None,
         )
-
-    def _save(self) -> None:
-        path = checkpoint.path_at(self._folder, self._run.step)
-        checkpoint.save(path, self._run.state_dict())
-        for older in sorted(self._folder.glob(f"*{checkpoint.SUFFIX}"))[:-KEPT]:
-            older.unlink(missing_ok=True)
 
 
 def failure(error: Exception, last: Report) -> Report:
     """The report of an attempt that raised after `last`: data that changed and a full disk are no fault of the trial."""
     if isinstance(error, DataError | RunError):
-        return dataclasses.replace(last, state="fault", error=str(error))
+        return dataclasses.replace(last, state="fault", error=f"{error} (on {socket.gethostname()})")
     reason = "".join(traceback.format_exception_only(error)).strip()
     return dataclasses.replace(last, state="failed", error=reason)
 
 
-def folder_of(checkpoints: Path, number: int) -> Path:
-    """Where a trial's checkpoints are, in the folder of its study's."""
-    return checkpoints / f"trial-{number:05d}"
+def place_of(checkpoints: str, number: int) -> str:
+    """Where a trial's checkpoints are, in the place of its study's."""
+    return below(checkpoints, f"trial-{number:05d}")
 
 
-def final_checkpoint(folder: Path) -> Path | None:
-    """The furthest whole checkpoint of a trial, over all its attempts."""
-    found = [path for attempt in folder.glob("attempt-*") if (path := checkpoint.latest(attempt)) is not None]
-    return max(found, key=lambda path: path.name, default=None)
-
-
-def _resumed(settings: TrialConfig, folder: Path, attempt: int) -> TrainingRun:
+def _resumed(settings: TrialConfig, kept: Vault, attempt: int) -> TrainingRun:
     """The run at the furthest checkpoint of the earlier attempts that is whole and its own; at its start where none is."""
-    found = [checkpoint.latest(folder / f"attempt-{earlier}") for earlier in range(1, attempt)]
-    whole = [path for path in found if path is not None]
-    for path in sorted(whole, key=lambda path: path.name, reverse=True):
-        run = TrainingRun(settings, corpus(settings.corpus))
-        with contextlib.suppress(CheckpointError):
+    run = TrainingRun(settings, corpus(settings.corpus))
+    for path in kept.found(before=attempt):
+        try:
             run.load_state_dict(checkpoint.load(path))
+        except CheckpointError:
+            run = TrainingRun(settings, corpus(settings.corpus))  # it may have been loaded in part
+        else:
             return run
-    return TrainingRun(settings, corpus(settings.corpus))
+    return run
 
 
 @lru_cache(maxsize=2)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import contextlib
 from typing import Any
 
 import torch
 from ray import tune
 
 from search.trial import AttemptRunner, Report, failure
+from space.errors import EinsearchError
+
+SLICE = 5.0
+"""Seconds after which a worker looks up from its training: whoever stops it waits no longer."""
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray has no types
@@ -20,7 +24,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray has no types
         self._runner: AttemptRunner | None = None
         self._last = Report("running")
         try:
-            self._runner = AttemptRunner(config["config"], Path(config["folder"]), config["attempt"])
+            self._runner = AttemptRunner(config["config"], config["place"], config["attempt"])
         except Exception as error:  # noqa: BLE001 - the boundary of a worker: whatever happened belongs in the ledger
             self._last = failure(error, self._last)
 
@@ -30,12 +34,18 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray has no types
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train to the next evaluation."""
+        """Train to the next evaluation, or for a slice of time."""
         try:
-            self._last = self._runner.advance() if self._runner is not None else self._last
+            self._last = self._runner.advance(SLICE) if self._runner is not None else self._last
         except Exception as error:  # noqa: BLE001 - as in setup
             self._last = failure(error, self._last)
         return {"report": self._last.to_json(), "flops": self._last.flops, "done": self._last.state != "running"}
+
+    def cleanup(self) -> None:
+        """Tune stops this actor: keep what was done since the last checkpoint."""
+        with contextlib.suppress(EinsearchError):
+            if self._runner is not None and self._last.state == "running":
+                self._runner.save()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing for Tune to keep: checkpoints are written by `step`, before its report."""

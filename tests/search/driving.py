@@ -26,7 +26,7 @@ from storage.claims import Finished, Wait
 def drive(driver: Driver) -> Wait | Finished:
     """Run trials in this very process until none is left to claim."""
     while isinstance(task := driver.next(), Task):
-        runner = AttemptRunner(task.config, task.folder, task.claim.attempt)
+        runner = AttemptRunner(task.config, task.place, task.claim.attempt)
         while (report := runner.advance()) and driver.report(task, report) and report.state == "running":
             pass
     return task

@@ -6,6 +6,7 @@ import math
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from optuna.trial import TrialState
 from search.driver import Task
 from search.study import Study
 from search.trial import AttemptRunner, Report, failure
+from search.vault import load_furthest, vault
 from space.errors import CheckpointError, ConfigError, DataError, DiskError
 from space.structure import Structure
 from storage.charges import MAX_ATTEMPTS
@@ -26,22 +28,12 @@ from storage.ledger import Ledger
 from trainers import checkpoint
 from trainers.points import Point
 
-LEDGER, OPTUNA, RUNNER = "storage.ledger.Ledger", "search.optuna_side.OptunaSide", "search.trial.AttemptRunner"
-
 STEPS = [
-    (LEDGER, "claim", "after", 5),
-    (LEDGER, "propose", "before", 1),
-    (LEDGER, "propose", "after", 2),
-    (OPTUNA, "enter", "after", 5),
-    (LEDGER, "link", "after", 3),
-    (RUNNER, "advance", "after", 5),
-    (LEDGER, "record", "after", 5),
-    (LEDGER, "finish", "before", 2),
-    (LEDGER, "finish", "after", 1),
-    (LEDGER, "set_values", "after", 1),
-    (OPTUNA, "tell", "after", 1),
-    (LEDGER, "mark_told", "after", 6),
+    ("search.optuna_side.OptunaSide", "enter", "after", 5),
+    ("search.trial.AttemptRunner", "advance", "after", 5),
+    ("storage.ledger.Ledger", "finish", "after", 1),
 ]
+"""Steps of a driver with real trials after which it dies; all steps, with trials that cost nothing, are in tests/faults."""
 
 
 def test_a_study_in_one_process(study: Study, drive: Callable[..., Any], whole: Callable[..., pd.DataFrame]) -> None:
@@ -84,12 +76,68 @@ def test_a_fenced_driver_stops_and_its_trial_is_another_s(
         assert isinstance(task, Task)
         with Database.open(study.db) as database:
             Ledger(database, study.record().id).reap(lease_seconds=-1.0)
-        runner = AttemptRunner(task.config, task.folder, task.claim.attempt)
+        runner = AttemptRunner(task.config, task.place, task.claim.attempt)
         assert not fenced.report(task, runner.advance())
         assert isinstance(fenced.fault, FencedError) and fenced.next() == Finished(0)
         with study.driver(create=False) as driver:
             assert drive(driver) == Finished(6)
     assert whole(study, 6)["attempts"].tolist() == [2, 1, 1, 1, 1, 1]
+
+
+def test_words_that_come_twice_or_too_late_are_passed_over(
+    study: Study, drive: Callable[..., Any], whole: Callable[..., pd.DataFrame]
+) -> None:
+    with study.driver(create=True) as driver:
+        first, lost = driver.next(), driver.next()
+        assert isinstance(first, Task) and isinstance(lost, Task)
+        runner = AttemptRunner(first.config, first.place, 1)
+        while driver.report(first, last := runner.advance()) and last.state == "running":
+            pass
+        assert not driver.report(first, last) and not driver.report(first, replace(last, state="failed", error="late"))
+        driver.lose(lost, "its worker process died")
+        assert not driver.report(lost, AttemptRunner(lost.config, lost.place, 1).advance())
+        assert driver.fault is None and drive(driver) == Finished(6)
+    assert whole(study, 6)["attempts"].tolist() == [1, 2, 1, 1, 1, 1]
+
+
+def test_a_slice_of_time_saves_what_a_stop_would_lose(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.trial.LOOK_EVERY", 1)
+    with study.driver(create=True) as driver:
+        task = driver.next()
+        assert isinstance(task, Task)
+    cut = AttemptRunner(task.config, task.place, 1)
+    sliced = cut.advance(seconds=1e-9)
+    assert sliced.state == "running" and sliced.points == () and sliced.steps == 1
+    cut.save()
+    rest = AttemptRunner(task.config, task.place, 2)
+    reports = [rest.advance()]
+    while reports[-1].state == "running":
+        reports.append(rest.advance())
+    whole = AttemptRunner(task.config, f"{task.place}-again", 1)
+    while (report := whole.advance()).state == "running":
+        pass
+    assert reports[0].start_flops == sliced.flops
+    assert [p.loss for p in reports[-1].points] == [p.loss for p in report.points]
+
+
+@pytest.mark.parametrize("place", ["memory://kept", "file://{}/kept"])
+def test_checkpoints_at_a_uri(study: Study, place: str, tmp_path: Path) -> None:
+    with study.driver(create=True) as driver:
+        task = driver.next()
+        assert isinstance(task, Task)
+    uri = f"{place.format(tmp_path)}/trial-00000"
+    AttemptRunner(task.config, uri, 1).advance()
+    second = AttemptRunner(task.config, uri, 2).advance()
+    assert second.start_flops > 0 and len(second.points) == 2
+    state = load_furthest(uri)
+    assert state is not None and state["step"] == second.steps
+    AttemptRunner(task.config, uri, 1)
+    assert load_furthest(uri) is None, "a first attempt begins anew"
+
+
+def test_a_place_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(DataError, match=r"checkpoints at nowhere://x: .*nowhere.*give a folder, or a URI that fsspec knows"):
+        vault("nowhere://x")
 
 
 def test_a_claim_after_the_lease_is_refused(study: Study) -> None:
@@ -129,7 +177,7 @@ def test_nothing_has_a_value_before_the_baseline_is_complete(study: Study, drive
         first, second, third = (driver.next() for _ in range(3))
         assert isinstance(first, Task) and isinstance(second, Task) and isinstance(third, Task)
         for task, told in ((first, 0), (third, 0), (second, 3)):
-            runner = AttemptRunner(task.config, task.folder, task.claim.attempt)
+            runner = AttemptRunner(task.config, task.place, task.claim.attempt)
             while driver.report(task, report := runner.advance()) and report.state == "running":
                 pass
             assert study.trials_frame()["value"].count() == told
@@ -140,7 +188,7 @@ def test_a_trial_that_cannot_run_fails_with_what_it_had_spent(study: Study, driv
     with study.driver(create=True) as driver:
         task = driver.next()
         assert isinstance(task, Task)
-        report = AttemptRunner(task.config, task.folder, task.claim.attempt).advance()
+        report = AttemptRunner(task.config, task.place, task.claim.attempt).advance()
         assert driver.report(task, report)
         assert driver.report(task, failure(ZeroDivisionError("no divisor"), report))
         drive(driver)
@@ -177,18 +225,18 @@ def test_an_attempt_falls_back_to_the_furthest_checkpoint_that_is_whole(study: S
     with study.driver(create=True) as driver:
         task = driver.next()
         assert isinstance(task, Task)
-    AttemptRunner(task.config, task.folder, 1).advance()
-    second = AttemptRunner(task.config, task.folder, 2)
+    AttemptRunner(task.config, task.place, 1).advance()
+    second = AttemptRunner(task.config, task.place, 2)
     reached = second.advance()
     assert reached.start_flops > 0 and len(reached.points) == 2
-    first = checkpoint.load(checkpoint.latest(task.folder / "attempt-1"))["step"]
+    first = checkpoint.load(checkpoint.latest(Path(task.place) / "attempt-1"))["step"]
 
-    spoiled = checkpoint.latest(task.folder / "attempt-2")
+    spoiled = checkpoint.latest(Path(task.place) / "attempt-2")
     assert spoiled is not None
     content = spoiled.read_bytes()
     spoiled.write_bytes(content[:-1])
-    assert AttemptRunner(task.config, task.folder, 3).advance().steps == reached.steps
+    assert AttemptRunner(task.config, task.place, 3).advance().steps == reached.steps
     assert first < reached.steps
     spoiled.write_bytes(content)
     stranger = dict(task.config) | {"seed": 1}
-    assert AttemptRunner(stranger, task.folder, 3).advance().start_flops == 0, "whole, and of another run"
+    assert AttemptRunner(stranger, task.place, 3).advance().start_flops == 0, "whole, and of another run"

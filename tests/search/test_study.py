@@ -56,6 +56,60 @@ def test_other_settings_are_refused(study: Study, settings: StudySettings) -> No
     pd.testing.assert_frame_equal(study.trials_frame(), before)
 
 
+def test_what_says_what_to_try_next_may_change(study: Study, settings: StudySettings) -> None:
+    with study.driver(create=True):
+        pass
+    with Study(study.name, db=study.db, settings=dataclasses.replace(settings, explore=0.5)).driver(create=False):
+        pass
+    assert study.record().settings["explore"] == 0.5
+    with Study(study.name, db=study.db, trials=9, target_compute=5e7).driver(create=False):
+        pass
+    record = study.record()
+    assert (record.target_compute, record.budget, record.settings["explore"]) == (5e7, 9, 0.5)
+
+
+def test_a_seed_that_differs_is_named_before_data_that_differ(
+    tmp_path: Path, study: Study, settings: StudySettings, new_text: Callable[[Path, int], Path]
+) -> None:
+    folder = new_text(tmp_path / "text", 1)
+    study.settings = with_trial(settings, {"corpus": str(folder)})
+    with study.driver(create=True):
+        pass
+    new_text(folder, 2)
+    study.settings = dataclasses.replace(study.settings, seed=7)
+    with pytest.raises(StudyError, match="exists with other settings: seed: given 7, recorded 0"):
+        study.run()
+
+
+def test_where_checkpoints_go_is_recorded(study: Study, settings: StudySettings, tmp_path: Path) -> None:
+    there = Study(study.name, db=study.db, trials=6, settings=settings, checkpoints=tmp_path / "elsewhere")
+    with there.driver(create=True):
+        pass
+    assert study.trial_place(3).startswith(f"{tmp_path}/elsewhere/study-1-") and study.trial_place(3).endswith("/trial-00003")
+
+
+def test_a_relative_corpus_is_found_by_every_process(
+    tmp_path: Path,
+    study: Study,
+    settings: StudySettings,
+    new_text: Callable[[Path, int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    new_text(tmp_path / "text", 1)
+    monkeypatch.chdir(tmp_path)
+    study.settings = with_trial(settings, {"corpus": "text"})
+    with study.driver(create=True):
+        pass
+    assert study.record().settings["trial"]["corpus"] == str(tmp_path / "text")
+
+
+def test_a_mistake_leaves_no_file(study: Study, tmp_path: Path) -> None:
+    study.trials = 3
+    with pytest.raises(StudyError, match="its plan alone has 4"):
+        study.run()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_study_is_not_resumed(study: Study) -> None:
     with study.driver(create=True):
         pass
@@ -80,12 +134,6 @@ def test_a_corpus_that_changed_is_refused_before_any_trial(
 def test_no_workers_is_refused(study: Study, workers: int) -> None:
     with pytest.raises(ConfigError, match=f"concurrency is {workers}; give at least 1"):
         study.run(concurrency=workers)
-
-
-def test_a_budget_below_the_plan_is_refused(study: Study) -> None:
-    study.trials = 3
-    with pytest.raises(StudyError, match="its plan alone has 4"):
-        study.run()
 
 
 def test_a_rung_that_pays_for_no_step_is_refused(study: Study, settings: StudySettings) -> None:

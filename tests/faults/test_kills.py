@@ -1,0 +1,70 @@
+"""Drivers that are killed, stopped and cut off, and the exact study that is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LEDGER, OPTUNA, VAULT = "storage.ledger.Ledger", "search.optuna_side.OptunaSide", "search.vault.Folder"
+CHECKPOINT = "trainers.checkpoint.Path"
+
+
+def test_killed_at_any_commit_and_at_any_time(url: str, campaign: Any) -> None:
+    assert campaign(url, kills=12, seed=1, trials=8) >= 12
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        (LEDGER, "join", "after", 1),
+        (LEDGER, "claim", "after", 3),
+        (LEDGER, "propose", "before", 1),
+        (OPTUNA, "enter", "after", 5),
+        (LEDGER, "link", "after", 3),
+        (LEDGER, "record", "after", 5),
+        (LEDGER, "finish", "before", 2),
+        (LEDGER, "set_values", "after", 1),
+        (OPTUNA, "tell", "after", 1),
+        (LEDGER, "mark_told", "after", 6),
+        (LEDGER, "leave", "before", 1),
+        (CHECKPOINT, "replace", "before", 4),
+    ],
+    ids=lambda call: f"{call[2]}-{call[1]}-{call[3]}",
+)
+def test_killed_at_a_step_of_the_protocol(call: tuple[str, str, str, int], drivers: Any, check: Any, tmp_path: Path) -> None:
+    db = f"sqlite:///{tmp_path}/faults.db"
+    assert drivers.run(db, calls=[call]) == -signal.SIGKILL
+    assert drivers.run(db) == 0, drivers.log
+    assert check(db)["attempts"].sum() <= 9
+
+
+def test_eight_drivers_share_the_budget_exactly(url: str, drivers: Any, check: Any) -> None:
+    running = [drivers.start(url, trials=16) for _ in range(8)]
+    assert {drivers.wait(pid)[1] for pid in running} == {0}, drivers.log
+    assert (check(url, trials=16)["attempts"] == 1).all()
+
+
+def test_answers_that_are_lost_change_nothing(url: str, drivers: Any, check: Any) -> None:
+    running = [drivers.start(url, lost=0.2, refused=0.1, seed=seed) for seed in range(2)]
+    assert {drivers.wait(pid)[1] for pid in running} == {0}, drivers.log
+    assert (check(url)["attempts"] == 1).all()
+
+
+def test_a_driver_that_sleeps_past_its_lease_wakes_up_fenced(url: str, drivers: Any, check: Any) -> None:
+    sleeper = drivers.start(url, lease=1.2, calls=[(LEDGER, "record", "before", 2, signal.SIGSTOP)])
+    drivers.wait_until_stopped(sleeper)
+    assert drivers.run(url, lease=1.2) == 0, drivers.log
+    os.kill(sleeper, signal.SIGCONT)
+    assert drivers.wait(sleeper) == (sleeper, 1)
+    assert "FencedError" in drivers.log
+    assert check(url)["attempts"].max() == 2
+
+
+def test_clocks_an_hour_apart_fence_nobody(url: str, drivers: Any, check: Any) -> None:
+    running = [drivers.start(url, lease=3.0, pause=0.1, clock=clock) for clock in (0.0, 3600.0, -3600.0)]
+    assert {drivers.wait(pid)[1] for pid in running} == {0}, drivers.log
+    assert (check(url)["attempts"] == 1).all()
