@@ -1,0 +1,40 @@
+"""What all routes share: the open database, its snapshots, its fits, and Optuna's dashboard beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from fastapi import Request
+
+from dashboards.web.fitting import Fitting
+from dashboards.web.watch import Watch
+from storage.database import Database
+
+if TYPE_CHECKING:
+    from dashboards.web.optuna_views import OptunaViews
+
+
+@dataclass(frozen=True)
+class State:
+    """One for each application."""
+
+    database: Database
+    watch: Watch
+    fitting: Fitting
+    optuna: OptunaViews
+
+    def versions(self, study: int) -> dict[str, str]:
+        """What a page compares to know whether it is up to date."""
+        return self.watch.versions(study) | {"fits": self.fitting.state()}
+
+    def close(self) -> None:
+        """End what runs beside the server."""
+        self.watch.stop()
+        self.fitting.close()
+        self.optuna.close()
+
+
+def state_of(request: Request) -> State:
+    """The state of the application that answers this request."""
+    return cast("State", request.app.state.shared)

@@ -1,0 +1,121 @@
+"""The trial table: filter, sort and page, over a snapshot. Columns come from a list, never from a request's text."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlencode
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from dashboards.web.snapshot import Array, Index, Mask, Snapshot
+from storage.schema import TRIAL_KINDS, TRIAL_STATES, TrialKind, TrialState
+
+Column = Literal[
+    "number",
+    "structure",
+    "kind",
+    "state",
+    "rung",
+    "width",
+    "loss",
+    "value",
+    "flops",
+    "tokens",
+    "seconds",
+    "omega",
+    "psi",
+    "nu",
+    "attempts",
+    "created",
+    "finished",
+]
+"""What the table can be sorted by."""
+
+MOST_ROWS = 200
+
+
+class TrialQuery(BaseModel):
+    """Which trials, in which order, which page of them. Empty filters let everything pass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sort: Column = "number"
+    order: Literal["up", "down"] = "down"
+    state: TrialState | Literal[""] = ""
+    kind: TrialKind | Literal[""] = ""
+    rung: Annotated[int, Field(ge=0, le=2**31 - 1)] | Literal[""] = ""
+    width: Annotated[int, Field(ge=1, le=2**31 - 1)] | Literal[""] = ""
+    structure: Annotated[str, Field(max_length=200, description="Part of the name of a structure, or its key.")] = ""
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    size: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 50
+
+    def link(self, **changes: object) -> str:
+        """The query string with some parts changed; what is at its default is left out."""
+        changed = self.model_copy(update=changes)
+        given = {name: value for name, value in changed if value != type(self).model_fields[name].default}
+        return "?" + urlencode(given)
+
+    @property
+    def filtered(self) -> bool:
+        """Whether any filter is set."""
+        return any(getattr(self, name) != "" for name in ("state", "kind", "rung", "width", "structure"))
+
+
+class TrialPage(NamedTuple):
+    """Rows of the snapshot on this page, how many match in all, and how many pages they fill."""
+
+    rows: list[int]
+    matching: int
+    pages: int
+
+
+def page(snapshot: Snapshot, query: TrialQuery) -> TrialPage:
+    """The page of a query. A page beyond the last one is empty."""
+    rows = np.flatnonzero(_matching(snapshot, query))
+    keys = sort_keys(snapshot, query.sort)[rows]
+    missing = np.isnan(keys)
+    order = np.lexsort((rows, np.where(missing, 0, keys if query.order == "up" else -keys), missing))
+    start = (query.page - 1) * query.size
+    shown = rows[order[start : start + query.size]]
+    return TrialPage([int(row) for row in shown], len(rows), max(-(-len(rows) // query.size), 1))
+
+
+def sort_keys(snapshot: Snapshot, column: Column) -> Array:
+    """(T,) numbers that sort as the column does; NaN where a trial has none, which comes last either way."""
+    if column == "structure":
+        return _ranks(snapshot)
+    if column in ("kind", "state"):
+        return (snapshot.kind if column == "kind" else snapshot.state).astype(np.float64)
+    if column in ("omega", "psi", "nu"):
+        return snapshot.place(column)
+    return snapshot.numbers[column]
+
+
+def _ranks(snapshot: Snapshot) -> Array:
+    names = snapshot.structures.names
+    rank = np.empty(len(names) + 1)
+    rank[:-1][np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)] = np.arange(len(names))
+    rank[-1] = np.nan
+    return np.asarray(rank[snapshot.structure])
+
+
+def _matching(snapshot: Snapshot, query: TrialQuery) -> Mask:
+    found = np.ones(len(snapshot), dtype=np.bool_)
+    if query.state:
+        found &= snapshot.state == TRIAL_STATES.index(query.state)
+    if query.kind:
+        found &= snapshot.kind == TRIAL_KINDS.index(query.kind)
+    for name in ("rung", "width"):
+        if getattr(query, name) != "":
+            found &= snapshot.numbers[name] == getattr(query, name)
+    if query.structure:
+        found &= np.isin(snapshot.structure, _structures(snapshot, query.structure))
+    return found
+
+
+def _structures(snapshot: Snapshot, text: str) -> Index:
+    """Rows of the structures whose name holds the text, or whose key is the text."""
+    wanted, both = text.strip().casefold(), zip(snapshot.structures.names, snapshot.structures.keys, strict=True)
+    found = [row for row, (name, key) in enumerate(both) if wanted in name.casefold() or wanted == key.casefold()]
+    return np.array(found, dtype=np.int64)

@@ -1,0 +1,99 @@
+"""What the templates are given: how numbers, times and structures read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from dashboards.diagram import GREEK
+from dashboards.numbers import MISSING, interval_text, plain, scientific, seconds_text
+from dashboards.style import DARK_OF
+from space.structure import Structure
+
+SECTIONS = {
+    "overview": ("Overview", ""),
+    "leaderboard": ("Leaderboard", "/leaderboard"),
+    "frontier": ("Frontier", "/frontier"),
+    "taxonomy": ("Taxonomy", "/taxonomy"),
+    "trials": ("Trials", "/trials"),
+    "rungs": ("Rungs", "/rungs"),
+    "steering": ("Steering", "/steering"),
+    "checks": ("Checks", "/checks"),
+    "provenance": ("Provenance", "/provenance"),
+    "optuna": ("Optuna", "/optuna"),
+}
+"""The pages of a study: titles and the ends of their paths."""
+
+
+def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A template as a page."""
+    known = {"sections": SECTIONS, "study": None, "section": "", "plots": {}, "versions": {}, "dark": json.dumps(dict(DARK_OF))}
+    return HTMLResponse(_environment().get_template(template).render(known | values | {"path": request.url.path}), status)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("dashboards.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "flops": lambda value: MISSING if value is None else scientific(value),
+        "seconds": seconds_text,
+        "plain": lambda value, digits=3: MISSING if value is None else plain(value, digits),
+        "percent": lambda value: MISSING if value is None else f"{100 * value:.0f} %",
+        "count": lambda value: f"{int(value):,}".replace(",", "\u202f"),
+        "multiplier": lambda value: MISSING if value is None else plain(math.exp(value), 2),
+        "when": when,
+        "short": lambda seconds: when(seconds)[5:16] if seconds is not None else MISSING,
+        "interval": interval,
+        "tone": tone,
+        "key": lambda key: quote(key, safe=""),
+        "query": urlencode,
+        "version": lambda _: metadata.version("einsearch"),
+    }
+    return environment
+
+
+def when(seconds: float | None) -> str:
+    """Epoch seconds as a date and a time in UTC."""
+    return MISSING if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def interval(row: Mapping[str, Any], name: str, digits: int = 2) -> str:
+    """A column of the leaderboard with its interval."""
+    value, low, high = (math.nan if row.get(key) is None else row[key] for key in (name, f"{name}_low", f"{name}_high"))
+    return interval_text(value, low, high, digits)
+
+
+def tone(row: Mapping[str, Any]) -> str:
+    """Whether a row's interval says better than dense, worse, or neither."""
+    low, high = row["multiplier_low"], row["multiplier_high"]
+    return "good" if low is not None and low > 1 else "bad" if high is not None and high < 1 else "open"
+
+
+def exponents(structure: Structure) -> list[tuple[str, str]]:
+    """The exponents of a structure with their letters; those of more than two factors are numbered."""
+    values = [str(value) for value in structure.theta]
+    letters = list(GREEK.values()) if len(values) == len(GREEK) else [str(place + 1) for place in range(len(values))]
+    return list(zip(letters, values, strict=True))
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as `outer.inner`: text."""
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
+    return found

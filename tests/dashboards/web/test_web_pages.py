@@ -1,0 +1,176 @@
+"""Every page in a real browser: what it shows, that it is drawn, that it asks nobody else, that people can use it."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from .conftest import NASTY, TRIALS, Site, Visit, drawn
+
+ENDS = ("", "/leaderboard", "/frontier", "/taxonomy", "/trials", "/rungs", "/steering", "/checks", "/provenance", "/optuna")
+NEAR = 26
+STUDIES = {"empty": 2, "one trial": 3, "running": 4}
+FULL = [
+    *(f"/studies/1{end}" for end in ENDS),
+    *("/studies", "/studies?study=1&study=4", "/studies/1/structure?key=monarch", "/studies/1/trials/3", "/api", "/studies/99"),
+    "/studies/1/frontier?structure=dense",
+]
+
+
+def pixels(data: bytes) -> set[tuple[int, int, int]]:
+    """The distinct colours of a PNG."""
+    image = Image.open(BytesIO(data)).convert("RGB")
+    found = image.getcolors(image.width * image.height) or []
+    return {colour for _, colour in found}  # type: ignore[misc]
+
+
+def holds(found: set[tuple[int, int, int]], colour: str) -> bool:
+    """Whether a colour is there, as far as a translucent mark shows it."""
+    wanted = bytes.fromhex(colour[1:])
+    return any(max(abs(a - b) for a, b in zip(one, wanted, strict=True)) <= NEAR for one in found)
+
+
+def colours(page: Page, name: str) -> set[tuple[int, int, int]]:
+    """The colours of a plot on the screen."""
+    return pixels(page.locator(f"#plot-{name}").screenshot())
+
+
+def settled(visit: Visit, site: Site, path: str) -> None:
+    visit.page.goto(site.base + path)
+    drawn(visit.page)
+
+
+def sound(visit: Visit, site: Site, allowed: tuple[str, ...] = ()) -> None:
+    """No fault in the console, nothing asked of anybody else, nothing wider than the window, no fault of access."""
+    assert [fault for fault in visit.faults if not any(part in fault for part in allowed)] == []
+    assert {urlsplit(url).netloc for url in visit.asked if not url.startswith(("data:", "blob:"))} == {f"127.0.0.1:{site.port}"}
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    found = Axe().run(visit.page).response["violations"]
+    serious = [
+        (one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+@pytest.mark.parametrize("path", FULL)
+def test_every_page_is_drawn_and_sound(visit: Visit, site: Site, path: str) -> None:
+    settled(visit, site, path)
+    assert visit.page.locator("h1").count() == 1
+    assert visit.page.locator(".plot.failed").count() == 0
+    sound(visit, site, ("404",) if path == "/studies/99" else ())
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES.keys())
+def test_every_page_of_a_study_with_little_in_it(visit: Visit, site: Site, study: int) -> None:
+    for end in ENDS:
+        settled(visit, site, f"/studies/{study}{end}")
+        assert visit.page.locator(".plot.failed").count() == 0
+        assert "None" not in visit.page.locator("main").inner_text()
+    sound(visit, site)
+
+
+def test_a_database_without_a_study_says_how_to_start_one(visit: Visit, bare: Site) -> None:
+    settled(visit, bare, "/")
+    assert "einsearch search" in visit.page.locator("main").inner_text()
+    sound(visit, bare)
+
+
+def test_dark_pages_can_be_read(visit: Visit, site: Site) -> None:
+    visit.page.emulate_media(color_scheme="dark")
+    for path in ("/studies/1", "/studies/1/leaderboard", "/studies/1/trials/3"):
+        settled(visit, site, path)
+        sound(visit, site)
+    assert holds(colours(visit.page, "trial"), "#52b0ea")
+
+
+def test_pages_fit_a_phone(browser: Browser, site: Site) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
+    page = context.new_page()
+    for path in FULL[:14]:
+        page.goto(site.base + path)
+        page.wait_for_selector("body[data-ready]")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+    context.close()
+
+
+def test_plots_hold_ink_not_only_nodes(visit: Visit, site: Site) -> None:
+    """Under a strict policy some plots fail without a word: the colours of the data must be on the screen."""
+    settled(visit, site, "/studies/1/steering")
+    assert holds(colours(visit.page, "share"), "#0072b2")
+    assert len(visit.page.query_selector_all("#plot-steering .points path")) >= TRIALS - 5
+    settled(visit, site, "/studies/1/taxonomy")
+    visit.page.wait_for_function("() => document.querySelector('#plot-taxonomy canvas')")
+    assert len(colours(visit.page, "taxonomy")) > 20
+    settled(visit, site, "/studies/1/frontier")
+    assert holds(colours(visit.page, "frontier"), "#1d2129")
+
+
+def test_the_keyboard_reaches_everything(visit: Visit, site: Site) -> None:
+    settled(visit, site, "/studies/1/trials")
+    visit.page.keyboard.press("Tab")
+    assert visit.page.evaluate("document.activeElement.className") == "skip"
+    visit.page.keyboard.press("Enter")
+    assert visit.page.evaluate("location.hash") == "#content"
+    visit.page.focus("th a:has-text('loss')")
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_url("**sort=loss**")
+    assert visit.page.locator("th[aria-sort='descending']").inner_text().startswith("loss")
+
+
+def test_the_choice_of_colours_is_kept(browser: Browser, site: Site) -> None:
+    page = browser.new_context().new_page()
+    page.goto(site.base + "/studies/1/provenance")
+    page.click("#theme")
+    page.reload()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 17, 21)"
+    page.context.close()
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "csv"])
+def test_a_plot_can_be_saved(visit: Visit, site: Site, kind: str, tmp_path: Path) -> None:
+    settled(visit, site, "/studies/1/steering")
+    with visit.page.expect_download() as found:
+        visit.page.click(f"figure[data-plot=steering] [data-{'csv' if kind == 'csv' else f'save={kind}'}]")
+    path = tmp_path / "saved"
+    found.value.save_as(path)
+    assert found.value.suggested_filename == f"steering.{kind}"
+    data = path.read_bytes()
+    if kind == "png":
+        assert holds(pixels(data), "#0072b2")
+    elif kind == "svg":
+        assert data.startswith(b"<svg") and b"compute multiplier" in data
+    else:
+        lines = data.decode().splitlines()
+        assert lines[0] == "trace,x,y,z,a,b,c,text" and sum(line.startswith("proposal,") for line in lines) > 10
+    assert visit.faults == []
+
+
+def test_a_chosen_point_leaves_its_trial_out_of_the_law(visit: Visit, site: Site) -> None:
+    settled(visit, site, "/studies/1/frontier?structure=dense")
+    page = visit.page
+    page.wait_for_function("() => document.querySelectorAll('#plot-law .points path').length > 5")
+    before = page.locator("#law").inner_text()
+    count = page.evaluate("document.querySelectorAll('#plot-law .points path').length")
+    number = page.evaluate("document.getElementById('plot-law').data.at(-1).customdata[0]")
+    page.evaluate(
+        "number => document.getElementById('plot-law').emit('plotly_click', {points: [{customdata: number}]})", number
+    )
+    page.wait_for_function("count => document.querySelectorAll('#plot-law .points path').length < count", arg=count)
+    page.wait_for_function("before => document.getElementById('law').innerText !== before", arg=before)
+    assert page.url.endswith(f"exclude={number}")
+    drawn_numbers = page.evaluate("document.getElementById('plot-law').data.flatMap(trace => trace.customdata || [])")
+    assert number not in drawn_numbers
+    assert visit.faults == []
+
+
+def test_a_name_that_is_a_script_is_not_run(visit: Visit, site: Site) -> None:
+    for path in ("/studies", "/studies/5", "/studies?study=5&study=1"):
+        settled(visit, site, path)
+        assert visit.page.title() != "owned" and NASTY in visit.page.locator("body").inner_text()
+    assert visit.faults == []
