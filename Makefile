@@ -1,5 +1,6 @@
 # make search    set up everything and run the main job: a search over structures, on real text, in minutes
 # make test      set up everything the tests need, and run them
+# make faults    the long part of the fault suite: hundreds of kills, clusters that lose machines (about 20 minutes)
 # make check     style, types and formatting
 
 PYTHON ?= python3
@@ -8,18 +9,27 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := space trainers storage search dashboards einsearch tests benchmarks
 
-.PHONY: search test check clean
+.PHONY: search test faults check clean
 
 search: $(VENV)/installed
 	$(BIN)/einsearch search
 
-test: $(VENV)/installed-dev check
+test: $(VENV)/installed-dev check browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+
+faults: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults -o python_files='test_*.py faults_*.py'
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check --quiet $(SOURCES)
 	$(BIN)/ruff format --quiet --check $(SOURCES)
 	$(BIN)/mypy
+
+# the web page is tested in a real browser: Debian's chromium, installed where that is possible, missed aloud where not
+browser:
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null \
+	|| { [ "$$(id -u)" = 0 ] && apt-get install --yes --quiet chromium > /dev/null 2>&1; } \
+	|| echo "NOTE: no chromium here, and it could not be installed: no page is looked at (Debian: apt-get install chromium)"
 
 # torch comes first and at its pinned version, so that no other package chooses one for it
 $(VENV)/installed: pyproject.toml constraints.txt

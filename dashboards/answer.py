@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from storage.laws import LawSet
 
 Strength = Literal["none", "open", "thin", "clear"]
-WEAK = ("single run", "not identified", "extrapolated")
+WEAK = ("single run", "not identified", "extrapolated", "another decade")
 """Parts of a verdict that make an answer thin."""
 _EFFECTS = {
     "diverged": "left out of the laws and the leaderboard",

@@ -79,7 +79,7 @@ def frontier_data(
 
     `highlight` holds structure keys; dense comes first in any case.  No frontier point is ever thinned out.
     """
-    legitimate = points[~points["warmup"].astype(bool) & points["loss"].notna()].sort_values("flops")
+    legitimate = points[~points["warmup"].astype(bool) & points["loss"].notna()].sort_values(["flops", "loss"])
     keys = [DENSE, *(key for key in highlight if key != DENSE)]
     groups = [_group(legitimate[legitimate["key"] == key], key, laws, target, limit) for key in keys]
     rest = legitimate[~legitimate["key"].isin(keys)]

@@ -51,11 +51,11 @@ def _each(fits: LawSet, width: int | None) -> str:
         "structure": [Structure.parse(entry.key).name for entry in entries],
         "a": [plain(entry.law.exponent, 3) for entry in entries],
         "runs": [str(entry.runs) for entry in entries],
-        "verdict": [entry.verdict for entry in entries],
         "range": [f"{unit(entry.law.low)} to {unit(entry.law.high)}" for entry in entries],
         "points": [_points(entry) for entry in entries],
+        "verdict": [entry.verdict for entry in entries],
     }
-    return aligned(columns, {"a", "runs", "points"}, width)
+    return aligned(columns, {"a", "runs", "points"}, width, below="verdict")
 
 
 def _points(entry: StructureLaw) -> str:

@@ -47,7 +47,9 @@ def plain(value: float, digits: int = 3) -> str:
 
 
 def interval_text(value: float, low: float, high: float, digits: int = 2) -> str:
-    """A value with its interval, `'1.32 [1.10, 1.55]'`; without one when the ends are not known."""
+    """A value with its interval, `'1.32 [1.10, 1.55]'`; `'1.32 [1.10, ?]'` without an upper end; alone without any."""
+    if math.isfinite(value) and math.isfinite(low) and math.isnan(high):
+        return f"{plain(value, digits)} [{plain(low, digits)}, ?]"
     if not (math.isfinite(low) and math.isfinite(high)) or not math.isfinite(value):
         return plain(value, digits)
     return f"{plain(value, digits)} [{plain(low, digits)}, {plain(high, digits)}]"

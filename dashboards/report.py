@@ -6,60 +6,24 @@ plotly.js is written into the file once; figures are JSON in it; nothing is load
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dashboards.answer import answer, caveats, leader
+from dashboards import foresight, left_out, story
+from dashboards.answer import answer, leader
 from dashboards.diagram import CAPTION as DIAGRAM_CAPTION
-from dashboards.diagram import diagram_data, diagram_facts, diagram_svg
-from dashboards.laws import forecast_text
-from dashboards.numbers import interval_text, plain, scientific, seconds_text
 from dashboards.plots import Plot, plots
+from dashboards.story import ReportBundle
 from dashboards.style import DARK_OF
 from space.errors import DiskError
-from space.structure import Structure
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from storage.laws import HoldOut, LawSet
 
 ROWS = 12
 """Rows of the leaderboard and of the laws that are in sight; the others open on demand."""
-ALL_ROWS = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ReportBundle:
-    """Everything a report is made of; frames have the columns of `storage.queries`.
-
-    `target_compute` in FLOPs; `width` is the one at which structures are drawn; `seconds` is what
-    all its trials trained.
-    """
-
-    study: str
-    trials: DataFrame
-    points: DataFrame
-    leaderboard: DataFrame
-    laws: LawSet | None
-    target_compute: float
-    width: int = 256
-    task: str = "this task"
-    flops_spent: float = 0.0
-    seconds: float = 0.0
-    fingerprint: str = ""
-    created: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    commands: Sequence[str] = ()
-    forecast: HoldOut | None = None
 
 
 def write_report(path: str | os.PathLike[str], bundle: ReportBundle) -> Path:
@@ -77,11 +41,6 @@ def write_report(path: str | os.PathLike[str], bundle: ReportBundle) -> Path:
         reason = error.strerror or str(error)
         raise DiskError(f"cannot write the report {target}: {reason}; choose another place or make room") from error
     return target
-
-
-def _tested(bundle: ReportBundle) -> list[str]:
-    """The laws' own test, as a caveat."""
-    return [f"The laws' own test: {forecast_text(bundle.forecast)}."] if bundle.forecast is not None else []
 
 
 def _replace(target: Path, text: str) -> None:
@@ -103,22 +62,42 @@ def report_html(bundle: ReportBundle) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     folder = Environment(loader=PackageLoader("dashboards"), autoescape=True, undefined=StrictUndefined)
-    drawn = plots(bundle.trials, bundle.points, bundle.leaderboard, bundle.laws, bundle.target_compute)
+    drawn = report_plots(bundle)
     return folder.get_template("report.html").render(
         bundle=bundle,
         answer=answer(bundle.leaderboard, bundle.target_compute),
-        facts=_facts(bundle),
+        facts=story.facts(bundle),
         plots=drawn,
+        close=[name for name in drawn if name.startswith("close-")],
         figures=script_json(figures_json(drawn)),
         plotly=files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8"),
-        leaderboard=_leaderboard(bundle.leaderboard),
-        laws=_laws(bundle),
-        diagrams=_diagrams(bundle),
+        leaderboard=story.standings(bundle.leaderboard),
+        glossary=story.glossary(bundle.leaderboard),
+        laws=story.law_table(bundle),
+        diagrams=story.diagrams(bundle),
         diagram_caption=DIAGRAM_CAPTION,
-        caveats=[*caveats(bundle.trials, bundle.leaderboard, bundle.laws, bundle.target_compute), *_tested(bundle)],
+        caveats=story.sentences(bundle),
+        foreseen=story.foreseen(bundle),
+        reproducing=story.REPRODUCING,
         visible=ROWS,
-        settings=flat(bundle.settings),
+        settings=story.flat(bundle.settings),
+        settings_json=json.dumps(bundle.settings, indent=1),
     )
+
+
+def report_plots(bundle: ReportBundle) -> dict[str, Plot]:
+    """The plots of a study, those of the laws of dense and of the leader from close by, and what the search foresaw."""
+    drawn = plots(bundle.trials, bundle.points, bundle.leaderboard, bundle.laws, bundle.target_compute)
+    foreseen = foresight.foresight_figure(foresight.foresight_data(bundle.trials, bundle.predictions))
+    drawn["foresight"] = Plot("foresight", "Foreseen and measured", foresight.CAPTION, foreseen)
+    best = leader(bundle.leaderboard)
+    for number, key in enumerate(["dense", *([best.key] if best is not None else [])]):
+        if bundle.laws is not None and key in bundle.laws.laws:
+            data = left_out.left_out_data(bundle.points, bundle.laws, key, bundle.target_compute)
+            name = f"close-{number}"
+            title = f"The law of {data.name}, and what was left out"
+            drawn[name] = Plot(name, title, left_out.CAPTION, left_out.left_out_figure(data))
+    return drawn
 
 
 def figures_json(drawn: Mapping[str, Plot]) -> dict[str, Any]:
@@ -133,95 +112,3 @@ def script_json(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as one level: `{"trial": {"depth": 3}}` becomes `{"trial.depth": "3"}`."""
-    found: dict[str, str] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
-    return found
-
-
-def _facts(bundle: ReportBundle) -> list[tuple[str, str]]:
-    """The figures under the answer."""
-    done = int((~bundle.trials["state"].isin(["queued", "running"])).sum())
-    return [
-        (plain(done, 0), "trials finished"),
-        (plain(bundle.trials["key"].nunique(), 0), "structures tried"),
-        (scientific(bundle.flops_spent), "training FLOPs spent"),
-        (scientific(bundle.target_compute), "FLOPs is the target"),
-        (seconds_text(bundle.seconds), "of training"),
-    ]
-
-
-def _leaderboard(frame: DataFrame) -> list[dict[str, str]]:
-    """Rows of the leaderboard as text, best first."""
-    return [_standing(row) for row in frame.head(ALL_ROWS).to_dict("records")]
-
-
-def _standing(row: Mapping[Any, Any]) -> dict[str, str]:
-    def interval(name: str, digits: int = 2) -> str:
-        return interval_text(row[name], row[f"{name}_low"], row[f"{name}_high"], digits)
-
-    return {
-        "structure": row["structure"],
-        "multiplier": interval("multiplier"),
-        "time": interval("seconds_multiplier") if "seconds_multiplier" in row else "",
-        "loss": interval("loss", 3),
-        "place": " · ".join(plain(row[name], 2) for name in ("omega", "psi", "nu")),
-        "trials": str(row["trials"]),
-        "flops": scientific(row["flops"]),
-        "verdict": row["verdict"],
-        "tone": "good" if row["multiplier_low"] > 1 else "bad" if row["multiplier_high"] < 1 else "open",
-    }
-
-
-def _laws(bundle: ReportBundle) -> dict[str, Any] | None:
-    """The shared parameters and one row for each structure, in the order of the leaderboard."""
-    fits = bundle.laws
-    if fits is None:
-        return None
-    names = dict(zip(bundle.leaderboard["key"], bundle.leaderboard["structure"], strict=True))
-    order = [key for key in names if key in fits.laws]
-    return {
-        "l_inf": interval_text(fits.l_inf, *fits.l_inf_interval, 3),
-        "identified": fits.l_inf_identified,
-        "exponent": interval_text(fits.exponent, *fits.exponent_interval, 3),
-        "pooling": plain(fits.pooling_p, 2) if math.isfinite(fits.pooling_p) else "",
-        "sigma": f"{100 * fits.effect.sigma:.1f} %",
-        "rows": [_law(fits, key, names[key]) for key in order[:ALL_ROWS]],
-    }
-
-
-def _law(fits: LawSet, key: str, name: str) -> dict[str, str]:
-    entry = fits.laws[key]
-    used = sum(report.used for report in entry.points)
-    reasons: dict[str, int] = {}
-    for report in entry.points:
-        for reason, count in report.left_out.items():
-            reasons[reason] = reasons.get(reason, 0) + count
-    left = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    return {
-        "structure": name,
-        "exponent": plain(entry.law.exponent, 3),
-        "range": f"{scientific(entry.law.low)} to {scientific(entry.law.high)}",
-        "runs": str(entry.runs),
-        "used": str(used),
-        "left": left or "none",
-        "verdict": entry.verdict + (f", frontier at the {entry.edge}" if entry.edge else ""),
-    }
-
-
-def _diagrams(bundle: ReportBundle) -> list[dict[str, Any]]:
-    """The leader as a square layer and as the wide layer of a feed-forward block."""
-    best = leader(bundle.leaderboard)
-    if best is None:
-        return []
-    structure = Structure.parse(best.key)
-    shapes = [(bundle.width, bundle.width), (bundle.width, 4 * bundle.width)]
-    drawn = [diagram_data(structure, *shape) for shape in shapes]
-    return [{"data": data, "svg": diagram_svg(data), "facts": diagram_facts(data)} for data in drawn]

@@ -8,13 +8,16 @@ and dash.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 Trace = dict[str, Any]
+_PLAIN: ContextVar[bool] = ContextVar("einsearch_plain_figures", default=False)
 
 INK, SOFT, MUTED, GRID, PAPER = "#1d2129", "#5b6270", "#b4bac4", "#e7e9ed", "#ffffff"
 BLUE, VERMILLION, GREEN, PURPLE, AMBER = "#0072b2", "#d55e00", "#009e73", "#b04f9e", "#a87900"
@@ -105,8 +108,28 @@ def layout(height: int, **more: Any) -> dict[str, Any]:
     return base | more
 
 
+class PlainFigure:
+    """What a figure is made of, `data` and `layout`, unchecked: all that a server sends to plotly.js."""
+
+    def __init__(self, traces: Sequence[Trace], arrangement: Mapping[str, Any]) -> None:
+        self.data = list(traces)
+        self.layout = dict(arrangement)
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Within it, `figure` makes plain figures, and plotly is not loaded."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
 def figure(traces: Sequence[Trace], arrangement: Mapping[str, Any]) -> Figure:
-    """Traces and layout, as plain dicts of lists, to a checked plotly figure without a template."""
+    """Traces and layout, as plain dicts of lists, to a checked plotly figure without a template; but see `plainly`."""
+    if _PLAIN.get():
+        return PlainFigure(traces, arrangement)
     from plotly.graph_objects import Figure, layout
 
     return Figure(data=list(traces), layout={"template": layout.Template(), **arrangement})

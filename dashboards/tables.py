@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 GAP = "  "
+INDENT = "    "
 LONGEST = 44
 """Longest text that a cell shows; the longest structure key at denominators below 10 fits."""
 
@@ -85,16 +87,34 @@ def _fitting(widths: Sequence[int], width: int) -> int:
     return max(sum(size <= width for size in used), 1)
 
 
-def aligned(columns: Mapping[str, Sequence[str]], right: set[str], width: int | None = None) -> str:
-    """Columns of text under their names, those in `right` to the right; see `table` for `width`."""
+def aligned(columns: Mapping[str, Sequence[str]], right: set[str], width: int | None = None, below: str | None = None) -> str:
+    """Columns of text under their names, those in `right` to the right; see `table` for `width` and `below`."""
+    limit = width if width is not None else shutil.get_terminal_size((100, 24)).columns
     names = list(columns)
     widths = [max(len(text) for text in (name, *columns[name])) for name in names]
-    kept = _fitting(widths, width if width is not None else shutil.get_terminal_size((100, 24)).columns)
+    if below is not None and _fitting(widths, limit) < len(names):
+        return _with_notes(columns, right, limit, below)
+    kept = _fitting(widths, limit)
     rows = [names, ["─" * size for size in widths], *zip(*columns.values(), strict=True)]
     lines = [GAP.join(_padded(row[:kept], names, widths, right)).rstrip() for row in rows]
     if kept < len(names):
-        lines.append(f"(not shown at this width: {', '.join(names[kept:])})")
+        lines += _wrapped(f"(not shown at this width: {', '.join(names[kept:])})", "", limit)
     return "\n".join(lines)
+
+
+def _with_notes(columns: Mapping[str, Sequence[str]], right: set[str], width: int, below: str) -> str:
+    """The columns but one, whose texts stand under the rows; what all of them say stands once, at the end."""
+    notes = [text.split(", ") for text in columns[below]]
+    common = [part for part in notes[0] if len(notes) > 1 and all(part in note for note in notes)]
+    lines = aligned({name: texts for name, texts in columns.items() if name != below}, right, width).splitlines()
+    for place, note in reversed(list(enumerate(notes))):
+        own = ", ".join(part for part in note if part not in common)
+        lines[3 + place : 3 + place] = _wrapped(own, INDENT, width) if own else []
+    return "\n".join([*lines, *(_wrapped(f"{below} of all: {', '.join(common)}", "", width) if common else [])])
+
+
+def _wrapped(text: str, indent: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(width, 20), initial_indent=indent, subsequent_indent=indent)
 
 
 def _padded(row: Sequence[str], names: Sequence[str], widths: Sequence[int], right: set[str]) -> list[str]:
@@ -102,14 +122,19 @@ def _padded(row: Sequence[str], names: Sequence[str], widths: Sequence[int], rig
     return [text.rjust(size) if name in right else text.ljust(size) for text, name, size in sizes]
 
 
-def table(frame: DataFrame, columns: Sequence[str] | None = None, *, width: int | None = None) -> str:
+def table(frame: DataFrame, columns: Sequence[str] | None = None, *, width: int | None = None, below: str | None = None) -> str:
     """A frame as aligned text: numbers to the right, intervals as `1.32 [1.10, 1.55]`, FLOPs as `3.2e11`.
 
     Columns are kept from the left as far as `width` characters reach (default: the terminal's); the last line
-    names those left out.  Raises KeyError for a column that the frame does not have.
+    names those left out.  `below` names a column of words, in parts with commas between them, that is written out in
+    full and stands under the rows where it does not fit beside them.  Raises KeyError for a column that the frame does
+    not have.
     """
     names = list(columns) if columns is not None else _shown(frame)
     if frame.empty:
         return "(nothing yet)"
     right = {name for name in names if frame[name].dtype.kind in "iuf"}
-    return aligned({name: _column(frame, name) for name in names}, right, width)
+    texts = {name: _column(frame, name) for name in names}
+    if below is not None:
+        texts[below] = [str(text) for text in frame[below]]
+    return aligned(texts, right, width, below)

@@ -1,23 +1,22 @@
-"""The live view of a running search: a full display on a terminal, plain lines everywhere else."""
+"""The live view of a study: a full display on a terminal, plain lines everywhere else.
+
+`einsearch search` feeds it from the driver, `einsearch watch` from the database alone.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from dashboards.laws import laws_text
 from dashboards.numbers import flops_text, interval_text, plain, seconds_text
-from dashboards.tables import table
 
 if TYPE_CHECKING:
-    from rich.console import Group
     from rich.live import Live
-    from rich.table import Table
-    from rich.text import Text
 
-__all__ = ["Best", "FinishedTrial", "LiveSnapshot", "LiveView", "RunningTrial", "laws_text", "table"]
+    from dashboards.answer import Leader
 
 RECENT = 4
 """How many finished trials the live display keeps in sight."""
@@ -53,18 +52,12 @@ class FinishedTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Best:
-    """The leader so far: its compute multiplier with the ends of its interval (NaN where unknown)."""
-
-    structure: str
-    multiplier: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveSnapshot:
-    """What a search looks like at one moment.  `finished` holds all finished trials, or just the new ones."""
+    """What a study looks like at one moment.  `finished` holds all finished trials, or just the new ones.
+
+    `states` counts trials by state, `failures` by reason, `drivers` the processes at work (None where nobody asked);
+    `rate` is in FLOPs per second of the clock, NaN while it is not known.  Of the leader's interval the ends may be NaN.
+    """
 
     study: str
     done: int
@@ -73,16 +66,38 @@ class LiveSnapshot:
     elapsed: float  # seconds
     seconds_left: float | None = None
     flops_spent: float = 0.0
-    best: Best | None = None
+    best: Leader | None = None
     running: tuple[RunningTrial, ...] = ()
     finished: tuple[FinishedTrial, ...] = ()
+    rate: float = float("nan")
+    states: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+    drivers: int | None = None
 
 
-def best_text(best: Best | None) -> str:
+def best_text(best: Leader | None) -> str:
     """The leader in one line."""
     if best is None:
         return "nothing ranked yet"
-    return f"{best.structure}, compute multiplier {interval_text(best.multiplier, best.low, best.high)}"
+    return f"{best.name}, compute multiplier {interval_text(best.multiplier, best.low, best.high)}"
+
+
+def spent_text(snapshot: LiveSnapshot) -> str:
+    """Compute spent, and how fast it is being spent."""
+    rate = f", {flops_text(snapshot.rate)} FLOPs a second" if snapshot.rate > 0 else ""
+    return f"{flops_text(snapshot.flops_spent)} FLOPs{rate}"
+
+
+def states_text(snapshot: LiveSnapshot) -> str:
+    """Trials by state, those without a trial left out."""
+    return ", ".join(f"{count} {state}" for state, count in snapshot.states.items() if count) or "no trial yet"
+
+
+def drivers_text(snapshot: LiveSnapshot) -> str:
+    """Who is at work, and what to do where nobody is."""
+    if snapshot.drivers:
+        return f"{snapshot.drivers} at work"
+    return "none" if snapshot.done >= snapshot.budget else f"none; go on with `einsearch resume {snapshot.study}`"
 
 
 def finished_line(trial: FinishedTrial, done: int, budget: int) -> str:
@@ -91,6 +106,26 @@ def finished_line(trial: FinishedTrial, done: int, budget: int) -> str:
         f"[{done}/{budget}] trial {trial.number} {trial.state}: {trial.kind} {trial.structure} rung "
         f"{trial.rung} width {trial.width}, loss {plain(trial.loss, 4)}, multiplier "
         f"{plain(trial.multiplier, 2)}, {flops_text(trial.flops)} FLOPs, {seconds_text(trial.seconds)}"
+    )
+
+
+def snapshot_lines(snapshot: LiveSnapshot) -> list[str]:
+    """The study at one moment as lines without control codes, each running trial on one of its own."""
+    left = "" if snapshot.seconds_left is None else f", about {seconds_text(snapshot.seconds_left)} left"
+    lines = [
+        f"study {snapshot.study!r} in {snapshot.database}: {snapshot.done} of {snapshot.budget} trials done{left}",
+        f"trials: {states_text(snapshot)}; drivers: {drivers_text(snapshot)}",
+        f"best so far: {best_text(snapshot.best)}; spent: {spent_text(snapshot)}",
+    ]
+    lines += [f"failed: {count} × {reason}" for reason, count in snapshot.failures.items()]
+    return lines + [running_line(trial) for trial in snapshot.running]
+
+
+def running_line(trial: RunningTrial) -> str:
+    """One running trial in one line without control codes."""
+    return (
+        f"trial {trial.number} running: {trial.kind} {trial.structure} rung {trial.rung} width {trial.width}, "
+        f"{100 * trial.progress:.0f} % done, loss {plain(trial.loss, 4)}"
     )
 
 
@@ -130,6 +165,8 @@ class LiveView:
         lines = [finished_line(trial, first + i, snapshot.budget) for i, trial in enumerate(fresh)]
         self._recent = (self._recent + lines)[-RECENT:]
         if self._live is not None:
+            from dashboards.display import display
+
             self._live.update(display(snapshot, self._recent), refresh=True)
         elif not self.quiet:
             self._write(lines)
@@ -144,66 +181,3 @@ class LiveView:
     def _write(self, lines: list[str]) -> None:
         for line in lines:
             print(line, file=self.stream, flush=True)
-
-
-def display(snapshot: LiveSnapshot, recent: list[str]) -> Group:
-    """The whole display as one rich renderable."""
-    from rich.console import Group
-    from rich.text import Text
-
-    quiet_lines = [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in recent]
-    place = Text(f"database {snapshot.database}", style="dim", overflow="ellipsis", no_wrap=True)
-    top = (_head(snapshot), _bar(snapshot), _facts(snapshot))
-    return Group(*top, _running(snapshot.running), *quiet_lines, place)
-
-
-def _head(snapshot: LiveSnapshot) -> Text:
-    from rich.text import Text
-
-    parts = (("einsearch ", "bold cyan"), (snapshot.study, "bold"))
-    return Text.assemble(*parts, overflow="ellipsis", no_wrap=True)
-
-
-def _bar(snapshot: LiveSnapshot) -> Table:
-    """Trials done of the budget, time gone and time left, on one line."""
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    left = "" if snapshot.seconds_left is None else f", about {seconds_text(snapshot.seconds_left)} left"
-    row = Table.grid(padding=(0, 1), expand=True)
-    row.add_column(ratio=1)
-    row.add_column(no_wrap=True)
-    times = Text(f"{snapshot.done}/{snapshot.budget} trials, {seconds_text(snapshot.elapsed)}{left}")
-    row.add_row(ProgressBar(total=max(snapshot.budget, 1), completed=snapshot.done), times)
-    return row
-
-
-def _facts(snapshot: LiveSnapshot) -> Text:
-    from rich.text import Text
-
-    return Text.assemble(
-        ("best so far  ", "dim"),
-        (best_text(snapshot.best), "bold"),
-        ("\nspent        ", "dim"),
-        f"{flops_text(snapshot.flops_spent)} FLOPs",
-    )
-
-
-def _running(trials: tuple[RunningTrial, ...]) -> Table:
-    """The running trials, one a row."""
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
-    for name in ("trial", "kind"):
-        rows.add_column(name, no_wrap=True)
-    rows.add_column("structure", no_wrap=True, overflow="ellipsis", ratio=1)
-    for name in ("rung", "width", "progress", "loss"):
-        rows.add_column(name, no_wrap=True, justify="right")
-    for t in trials:
-        bar = ProgressBar(total=1.0, completed=t.progress, width=12)
-        numbers = (str(t.rung), str(t.width), bar, plain(t.loss, 4))
-        rows.add_row(str(t.number), t.kind, Text(t.structure), *numbers)
-    return rows

@@ -1,6 +1,6 @@
 """The command line: `einsearch COMMAND`. Thin commands over the library, one file each in `einsearch.commands`.
 
-Exit codes: 0 done; 1 a fault at run time; 2 something wrong was given; 130 stopped from the keyboard.
+Exit codes: 0 done; 1 a fault at run time; 2 something wrong was given; 130 stopped from the keyboard, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,7 +11,22 @@ from importlib import metadata
 
 import click
 
-from einsearch.commands import describe, export, leaderboard, query, report, resume, search, status, train
+from einsearch.commands import (
+    dashboard,
+    describe,
+    export,
+    import_,
+    leaderboard,
+    plot,
+    query,
+    report,
+    resume,
+    search,
+    status,
+    train,
+    upgrade,
+    watch,
+)
 from space.errors import EinsearchError
 
 INTERRUPTED = 130
@@ -35,7 +50,22 @@ def commands() -> None:
     """
 
 
-for command in (search, resume, status, query, leaderboard, describe, train, report, export):
+for command in (
+    search,
+    resume,
+    watch,
+    status,
+    query,
+    leaderboard,
+    describe,
+    train,
+    report,
+    plot,
+    dashboard,
+    export,
+    import_,
+    upgrade,
+):
     commands.add_command(command.command)
 
 

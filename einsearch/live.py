@@ -9,7 +9,8 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from dashboards.terminal import Best, FinishedTrial, LiveSnapshot, LiveView, RunningTrial
+from dashboards.answer import Leader
+from dashboards.terminal import FinishedTrial, LiveSnapshot, LiveView, RunningTrial
 from space.errors import EinsearchError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 TICK = 0.5
 """Seconds between two looks."""
+
+PEERS = 5.0
+"""Seconds between two looks at what other drivers did."""
 
 
 @contextmanager
@@ -46,12 +50,13 @@ def watching(driver: Driver, database: Database, study: str, quiet: bool) -> Ite
 
 
 class Watcher:
-    """Makes snapshots; the database is asked only when a trial has ended since the last one."""
+    """Makes snapshots; all trials are read only when one has ended since the last time, here or at another driver."""
 
     def __init__(self, driver: Driver, database: Database, study: str) -> None:
         self._driver, self._database, self._study = driver, database, study
         self._start = time.monotonic()
-        self._ended = -1
+        self._ended, self._done = -1, -1
+        self._asked = -PEERS
         self._trials: pd.DataFrame
         self._budget = 0
         self._earlier: set[int] = set()
@@ -59,8 +64,7 @@ class Watcher:
     def snapshot(self) -> LiveSnapshot:
         """The study now."""
         running = self._driver.running
-        if self._ended != self._driver.ended:
-            self._ended = self._driver.ended
+        if self._is_stale():
             self._read()
         done = self._trials[self._trials["finished"].notna()]
         elapsed = time.monotonic() - self._start
@@ -76,6 +80,17 @@ class Watcher:
             running=tuple(_running(progress) for progress in running),
             finished=tuple(_finished(row) for row in done[~done["number"].isin(self._earlier)].to_dict("records")),
         )
+
+    def _is_stale(self) -> bool:
+        from storage.status import status
+
+        ended, done = self._driver.ended, self._done
+        if time.monotonic() - self._asked > PEERS:
+            self._asked = time.monotonic()
+            self._done = status(self._database, self._study).done
+        stale = ended != self._ended or done != self._done
+        self._ended = ended
+        return stale
 
     def _read(self) -> None:
         from storage import queries
@@ -95,12 +110,12 @@ class Watcher:
         return elapsed * left / worked if worked >= 1 and left > 0 else None
 
 
-def _best(done: pd.DataFrame) -> Best | None:
+def _best(done: pd.DataFrame) -> Leader | None:
     ranked = done[done["value"].notna() & (done["key"] != "dense")]
     if ranked.empty:
         return None
     row = ranked.nlargest(1, "value").to_dict("records")[0]
-    return Best(structure=row["structure"], multiplier=math.exp(row["value"]), low=math.nan, high=math.nan)
+    return Leader(row["key"], row["structure"], math.exp(row["value"]), math.nan, math.nan, "one trial")
 
 
 def _running(progress: Progress) -> RunningTrial:

@@ -6,11 +6,14 @@ import math
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from search import DEFAULT_DB
+from search import CHECKPOINTS, DEFAULT_DB
+
+if TYPE_CHECKING:
+    from storage.database import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,17 +54,42 @@ def only(db: str) -> str:
         DatabaseError: the database cannot be used.
         StudyError: it holds none, or several; the message lists them.
     """
-    from space.errors import StudyError
     from storage.database import Database
-    from storage.queries import studies_frame
 
     with Database.open(db) as open_database:
-        names = list(studies_frame(open_database)["study"])
-        if len(names) == 1:
-            return str(names[0])
-        if names:
-            raise StudyError(f"which study? {open_database.url_shown} has {', '.join(map(repr, names))}; name one of them")
-        raise StudyError(f"no study in {open_database.url_shown} yet; start one with `einsearch search`")
+        return only_in(open_database)
+
+
+def only_in(database: Database) -> str:
+    """The same, of an open database."""
+    from space.errors import StudyError
+    from storage.queries import studies_frame
+
+    names = list(studies_frame(database)["study"])
+    if len(names) == 1:
+        return str(names[0])
+    if names:
+        raise StudyError(f"which study? {database.url_shown} has {', '.join(map(repr, names))}; name one of them")
+    raise StudyError(f"no study in {database.url_shown} yet; start one with `einsearch search`")
+
+
+def filters(function: F) -> F:
+    """Which trials: the fields of `storage.filters.Filters`."""
+    limits: dict[str, Any] = {"type": float, "nargs": 2, "metavar": "LOW HIGH"}
+    choices = [
+        click.option("--study", help="Only this study; default all."),
+        click.option("--structure", help="Only this structure."),
+        click.option("--kind", help="baseline, known, proposal or random."),
+        click.option("--state", help="queued, running, completed, truncated, diverged or failed."),
+        click.option("--width", type=int, help="Only this width."),
+        click.option("--rung", type=int, help="Only this rung."),
+        click.option("--omega", **limits, help="Range of parameter sharing."),
+        click.option("--psi", **limits, help="Range of the rank exponent."),
+        click.option("--nu", **limits, help="Range of the compute intensity."),
+    ]
+    for choice in reversed(choices):
+        function = choice(function)
+    return function
 
 
 def output_file(default: str | None = None, help_: str = "Where to write.") -> Callable[[F], F]:
@@ -76,11 +104,44 @@ def output_file(default: str | None = None, help_: str = "Where to write.") -> C
     )
 
 
+class Resources(click.ParamType[dict[str, float]]):
+    """`cpu=1,gpu=0.25`."""
+
+    name = "NAME=AMOUNT,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        """The resources that the text holds, by Ray's names."""
+        from search.cluster import Cluster, parse_resources
+        from space.errors import ConfigError
+
+        try:
+            return dict(Cluster(resources=parse_resources(str(value))).resources)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
 def running(function: F) -> F:
     """Options of the commands that run trials."""
     kind = click.Path(dir_okay=False, path_type=Path)
     options = [
-        click.option("--concurrency", type=click.IntRange(min=1), metavar="N", help="Trials at a time; default one per CPU."),
+        click.option("--concurrency", type=click.IntRange(min=1), metavar="N", help="Trials at a time; default all that fit."),
+        click.option(
+            "--address",
+            default="local",
+            show_default=True,
+            metavar="ADDRESS",
+            help="Ray cluster: auto for the one this machine is in, HOST:PORT, ray://HOST:PORT; local starts one.",
+        ),
+        click.option(
+            "--resources", type=Resources(), default="cpu=1", show_default=True, help="What a trial takes: cpu=1,gpu=0.25."
+        ),
+        click.option(
+            "--checkpoints",
+            envvar=CHECKPOINTS,
+            show_envvar=True,
+            metavar="PLACE",
+            help="Folder, or URI such as s3://bucket/path, for checkpoints; default beside the database's file.",
+        ),
         click.option(
             *("--report", "report_"),
             type=kind,
@@ -139,9 +200,3 @@ settings = click.option(
     help="Change a setting of the trials, such as depth=3 or lr=0.003; repeat for more.",
 )
 """`--set`: any field of `trainers.config.TrialConfig`."""
-
-
-def corpus_place(name: str) -> str:
-    """The corpus as a study records it: a path is made absolute, so that it is the same from every folder."""
-    path = Path(name).expanduser()
-    return str(path.resolve()) if path.exists() and name not in ("python", "python-full") else name

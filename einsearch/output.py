@@ -27,11 +27,18 @@ def line_width() -> int:
     return ENDLESS
 
 
-def emit_frame(frame: pd.DataFrame, format_: str, columns: Sequence[str] | None = None, empty: str = "nothing yet") -> None:
+def emit_frame(
+    frame: pd.DataFrame,
+    format_: str,
+    columns: Sequence[str] | None = None,
+    empty: str = "nothing yet",
+    below: str | None = None,
+) -> None:
     """Print a frame: `table` shows `columns`, the other formats everything; theta is one list in JSON.
 
     Args:
         empty: what a person reads instead of a table without rows.
+        below: a column of words that stands under the rows where it does not fit beside them.
     """
     if format_ == "csv":
         click.echo(frame.to_csv(index=False), nl=False)
@@ -42,12 +49,12 @@ def emit_frame(frame: pd.DataFrame, format_: str, columns: Sequence[str] | None 
     else:
         from dashboards.tables import table
 
-        click.echo(table(frame, columns, width=line_width()))
+        click.echo(table(frame, columns, width=line_width(), below=below))
 
 
 def emit_json(value: Any) -> None:
     """Print JSON; what is not a number is null."""
-    click.echo(json.dumps(plain(value), indent=2))
+    click.echo(json.dumps(json_value(value), indent=2))
 
 
 def emit_pairs(pairs: Mapping[str, Any], format_: str, lines: Mapping[str, str]) -> None:
@@ -73,12 +80,12 @@ def record(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {key: rest.pop(key) for key in ("study", "number", "structure", "key") if key in rest} | {"theta": theta} | rest
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """The value as JSON can hold it."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [json_value(item) for item in value]
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import signal
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,74 +26,93 @@ if TYPE_CHECKING:
 
 
 class Stopped(RunError):
-    """Ctrl-C was pressed."""
+    """A person, or the system, asked for an end."""
 
 
-def run(study: Study, *, create: bool, concurrency: int | None, report_: Path, quiet: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How trials run: what `einsearch.options.running` asks."""
+
+    concurrency: int | None
+    address: str
+    resources: Mapping[str, float]
+    checkpoints: str | None
+    report_: Path
+    quiet: bool
+
+    @classmethod
+    def taken_from(cls, given: dict[str, Any]) -> Running:
+        """The options among others of a command; they are taken out."""
+        return cls(**{field.name: given.pop(field.name) for field in dataclasses.fields(cls)})
+
+
+def run(study: Study, running: Running, *, create: bool) -> None:
     """Run or resume a study under a live view, then print the leaderboard and the laws, and write the report.
 
     Raises:
         EinsearchError: as `Study.run`.
     """
-    if create:
-        rehearse(study)
+    stop = Stop()
     try:
-        with study.driver(create=create) as driver:
-            spend(study, driver, concurrency, quiet)
+        with stop, study.driver(create=create) as driver:
+            spend(study, driver, running, stop)
     except (KeyboardInterrupt, Stopped):
         click.echo(f"stopped; nothing recorded is lost. Go on with:\n  {resume_command(study)}", err=True)
-        raise click.exceptions.Exit(130) from None
-    answer(study, report_)
+        raise click.exceptions.Exit(128 + stop.signal) from None
+    answer(study, running.report_)
 
 
-def spend(study: Study, driver: Driver, concurrency: int | None, quiet: bool) -> None:
+def spend(study: Study, driver: Driver, running: Running, stop: Stop) -> None:
     """Run what is left of the budget."""
     from einsearch.live import watching
+    from search.cluster import Cluster
     from storage.status import status
 
     now = status(driver.database, study.name)
     place = driver.database.location.path or now.url_shown
-    if not quiet:
+    if not running.quiet:
         click.echo(f"study {study.name!r} in {place}: {now.done} of {now.budget} trials done", err=True)
     if now.done < now.budget:
-        with stopping(driver), watching(driver, driver.database, study.name, quiet):
-            study.execute(driver, concurrency)
-    elif not quiet:
+        with stop.of(driver), watching(driver, driver.database, study.name, running.quiet):
+            study.execute(driver, running.concurrency, Cluster(running.address, running.resources))
+    elif not running.quiet:
         click.echo(f"nothing is left to run; for more: {resume_command(study)} --trials +10", err=True)
 
 
-@contextmanager
-def stopping(driver: Driver) -> Iterator[None]:
-    """Let Ctrl-C stop the driver between two of its steps, never in the middle of a transaction; a second one stops at once."""
+class Stop:
+    """What Ctrl-C and SIGTERM do: the first one stops the driver between two of its steps, a second one stops at once.
 
-    def stop(*_: Any) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        driver.fault = driver.fault or Stopped("stopped from the keyboard")
-        click.echo("stopping; press Ctrl-C again to stop at once", err=True)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def rehearse(study: Study) -> None:
-    """Create a study in a scratch database first, so that a mistake leaves no file behind where the real one is to be.
-
-    Raises:
-        UserError: what is wrong with the study.
+    A driver that stops lets its workers keep a checkpoint, and gives its trials back. A machine that is to be taken away says
+    so by SIGTERM.
     """
-    from search.study import Study as Rehearsal
-    from storage.urls import locate
 
-    path = locate(study.db).path
-    if path is None or path.exists() or not path.parent.is_dir():
-        return
-    with tempfile.TemporaryDirectory(prefix="einsearch-") as scratch:
-        url = f"sqlite:///{scratch}/rehearsal.db"
-        with Rehearsal(study.name, db=url, trials=study.trials, settings=study.settings).driver(create=True):
-            pass
+    def __init__(self) -> None:
+        self.signal = signal.SIGINT
+        self._driver: Driver | None = None
+
+    def __enter__(self) -> None:
+        self._before = {number: signal.signal(number, self._asked) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def of(self, driver: Driver) -> Iterator[None]:
+        """While the driver runs trials, the first signal is a wish."""
+        self._driver = driver
+        try:
+            yield
+        finally:
+            self._driver = None
+
+    def _asked(self, number: int, _: FrameType | None) -> None:
+        self.signal, driver = signal.Signals(number), self._driver
+        if driver is None:
+            raise KeyboardInterrupt
+        self._driver = None
+        driver.stop(Stopped(f"stopped by {self.signal.name}"))
+        click.echo("stopping after a checkpoint; again to stop at once", err=True)
 
 
 def resume_command(study: Study) -> str:
@@ -111,6 +132,6 @@ def answer(study: Study, report_: Path) -> None:
     board = standings(study)
     if not board.empty:
         click.echo(f"\nLeaderboard of {study.name!r}: compute multiplier against dense, 90 % interval\n")
-        click.echo(table(fitted_to_line(board), COLUMNS, width=line_width()))
+        click.echo(table(fitted_to_line(board), COLUMNS, width=line_width(), below="verdict"))
         click.echo(f"\n{laws_text(study.laws(), study.forecast(), width=line_width())}\n")
     click.echo(f"report: {write(study, report_)}")

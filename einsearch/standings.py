@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import click
@@ -40,3 +41,13 @@ def standings(study: Study) -> pd.DataFrame:
 def fitted_to_line(board: pd.DataFrame) -> pd.DataFrame:
     """The leaderboard with what a table of this width has room for."""
     return board.drop(columns=["loss_low", "loss_high"]) if line_width() < NARROW else board
+
+
+def units(study: Study) -> str:
+    """What the numbers of the leaderboard are, folded to the line."""
+    target = study.record().target_compute
+    said = (
+        f"multiplier: how many times its compute dense needs for the same loss, with the 90 % interval; loss in nats per token;"
+        f" both at {target:.3g} FLOPs. flops and seconds are what its trials spent."
+    )
+    return textwrap.fill(said, min(line_width(), 120))

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from einsearch.output import plain, record, write_whole
+from einsearch.output import json_value, record, write_whole
 from space.errors import DiskError, StudyError
 from space.structure import Structure
 
@@ -68,7 +68,7 @@ def export(study: Study, folder: Path, structure: str | None = None) -> list[Pat
     except OSError as error:
         raise DiskError(f"{folder} cannot be made ({error.strerror}); give another folder with -o") from error
     write_whole(folder / "winner.py", module.encode())
-    write_whole(folder / "winner.json", (json.dumps(plain(facts), indent=2) + "\n").encode())
+    write_whole(folder / "winner.json", (json.dumps(json_value(facts), indent=2) + "\n").encode())
     return [folder / "winner.py", folder / "winner.json", *_weights(study, str(row["key"]), folder / "winner.pt")]
 
 
@@ -82,20 +82,16 @@ def _row(study: Study, board: pd.DataFrame, structure: str | None) -> dict[str, 
 
 
 def _weights(study: Study, key: str, path: Path) -> list[Path]:
-    """The weights of the structure's trial with the lowest loss, where its checkpoint is on this machine."""
+    """The weights of the structure's trial with the lowest loss, where its checkpoint can be reached."""
     import torch
 
-    from search.trial import final_checkpoint
-    from trainers import checkpoint
+    from search.vault import load_furthest
 
     trials = study.trials_frame()
     done = trials[(trials["key"] == key) & (trials["state"] == "completed")].sort_values("loss")
     for number in done["number"]:
-        found = final_checkpoint(study.trial_folder(int(number)))
-        if found is not None:
-            state = checkpoint.load(found)
-            if state["config"]["structure"] != key:
-                continue
+        state = load_furthest(study.trial_place(int(number)))
+        if state is not None and state["config"]["structure"] == key:
             content = io.BytesIO()
             torch.save({"config": state["config"], "model": state["model"]}, content)
             write_whole(path, content.getvalue())

@@ -26,7 +26,7 @@ MAY_NOT_KNOW = {
     "space": {"torch", "ray", "optuna", "sqlalchemy", "pandas", "plotly", "scipy"},
     "trainers": {"ray", "optuna", "sqlalchemy", "pandas", "plotly", "scipy", "pyarrow"},
     "storage": {"torch", "ray", "optuna", "plotly", "botorch"},
-    "dashboards": {"torch", "ray", "optuna", "sqlalchemy", "botorch"},
+    "dashboards": {"torch", "ray", "optuna", "botorch"},
 }
 """Libraries that a folder must run without."""
 

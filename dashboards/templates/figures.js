@@ -22,4 +22,7 @@
 
   draw();
   dark.addEventListener("change", draw);
+  window.addEventListener("beforeprint", function () {
+    for (const hidden of document.querySelectorAll("details")) hidden.open = true;
+  });
 })();

@@ -6,7 +6,7 @@ import click
 
 from einsearch import options
 from einsearch.output import emit_frame
-from einsearch.standings import COLUMNS, fitted_to_line, standings
+from einsearch.standings import COLUMNS, fitted_to_line, standings, units
 
 
 @click.command("leaderboard")
@@ -20,5 +20,8 @@ def command(study: str, db: str, format_: str) -> None:
     """
     from search.study import Study
 
-    board = standings(Study(study, db=db))
-    emit_frame(fitted_to_line(board) if format_ == "table" else board, format_, COLUMNS)
+    asked = Study(study, db=db)
+    board = standings(asked)
+    emit_frame(fitted_to_line(board) if format_ == "table" else board, format_, COLUMNS, below="verdict")
+    if format_ == "table" and not board.empty:
+        click.echo(f"\n{units(asked)}")

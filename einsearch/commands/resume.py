@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -26,14 +25,15 @@ class Budget(click.ParamType[tuple[bool, int]]):
 @click.command("resume")
 @options.study
 @click.option("--trials", type=Budget(), help="A larger budget: 60 trials in all, or +20 for as many more.")
+@click.option("--target-compute", type=options.Flops(), metavar="FLOPS", help="Compare and aim at this compute from now on.")
 @options.running
-def command(study: str, db: str, trials: tuple[bool, int] | None, concurrency: int | None, report_: Path, quiet: bool) -> None:
+def command(study: str, db: str, trials: tuple[bool, int] | None, target_compute: float | None, **given: Any) -> None:
     """Go on with STUDY after a stop, or with a larger budget.
 
     Nothing that finished is trained again; what was cut off goes on from its last checkpoint. STUDY can be left out where
     the database holds one study.
     """
-    from einsearch.run import run
+    from einsearch.run import Running, run
     from search.study import Study
     from storage.database import Database
     from storage.studies import open_study
@@ -43,4 +43,9 @@ def command(study: str, db: str, trials: tuple[bool, int] | None, concurrency: i
         more, number = trials
         with Database.open(db) as database:
             budget = open_study(database, study).budget * more + number
-    run(Study(study, db=db, trials=budget), create=False, concurrency=concurrency, report_=report_, quiet=quiet)
+    running = Running.taken_from(given)
+    run(
+        Study(study, db=db, trials=budget, target_compute=target_compute, checkpoints=running.checkpoints),
+        running,
+        create=False,
+    )

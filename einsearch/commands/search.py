@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -61,9 +60,6 @@ def command(
     rungs: tuple[tuple[float, int], ...],
     corpus: str | None,
     changes: tuple[tuple[str, Any], ...],
-    concurrency: int | None,
-    report_: Path,
-    quiet: bool,
     **given: Any,
 ) -> None:
     """Search for the best structure: start STUDY, or go on with it.
@@ -72,23 +68,16 @@ def command(
     baselines, then known structures, then proposes its own, and ends with the leaderboard, the fitted laws and an HTML
     report.
     """
-    from einsearch.run import run
+    from einsearch.run import Running, run
     from search.settings import Rung, StudySettings, with_trial
     from search.study import Study
 
+    running = Running.taken_from(given)
     if rungs:
         given["rungs"] = tuple(Rung(flops=flops, width=width) for flops, width in rungs)
         given["baseline"] = given["baseline"] or tuple((number, rung.width) for number, rung in enumerate(given["rungs"]))
         given["known_rung"] = given["known_rung"] or 0
     chosen = {key: value for key, value in given.items() if value not in (None, ())}
     moved = dict(changes) | ({"corpus": corpus} if corpus else {})
-    if "corpus" in moved:
-        moved["corpus"] = options.corpus_place(str(moved["corpus"]))
     settings = with_trial(StudySettings(**chosen), moved) if chosen or moved else None
-    run(
-        Study(study, db=db, trials=trials, settings=settings),
-        create=True,
-        concurrency=concurrency,
-        report_=report_,
-        quiet=quiet,
-    )
+    run(Study(study, db=db, trials=trials, settings=settings, checkpoints=running.checkpoints), running, create=True)

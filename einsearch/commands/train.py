@@ -43,6 +43,7 @@ def command(
     """
     from dataclasses import fields
 
+    from search import corpus_place
     from search.plan import width_at
     from search.settings import Rung, StudySettings, with_trial
     from space.structure import Structure
@@ -53,7 +54,7 @@ def command(
     from trainers.run import TrainingRun
 
     parsed = Structure.parse(structure)
-    place = options.corpus_place(str(dict(changes).get("corpus", corpus)))
+    place = corpus_place(str(dict(changes).get("corpus", corpus)))
     data = load_corpus(place)
     settings = with_trial(StudySettings(rungs=(Rung(flops=flops, width=48),), baseline=((0, 48),), known_rung=0), dict(changes))
     chosen = width_at(settings, parsed, 0, data.vocab_size) if width is None else width

@@ -4,13 +4,14 @@ fitted.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dashboards.report import ReportBundle
+from dashboards.story import ReportBundle
 from space.structure import Structure
 from storage import results
 from storage.laws import LawSet, Run, laws, leaderboard
@@ -113,6 +114,12 @@ class World:
         }
         return rows, trial
 
+    def predictions(self) -> pd.DataFrame:
+        """A model of the search that knows the truth but for some noise."""
+        known = self.trials[self.trials["value"].notna()]
+        noise = np.random.default_rng(1).normal(0, 0.1, len(known))
+        return pd.DataFrame({"number": known["number"], "mean": known["value"] + noise, "sd": 0.1})
+
     def bundle(self, study: str = "first-look", **more: Any) -> ReportBundle:
         settings = {"trials": len(self.trials), "depth": 3, "context": 128, "seed": 0, "corpus": "python"}
         return ReportBundle(
@@ -128,7 +135,13 @@ class World:
             created="2026-11-21 06:00 UTC",
             settings=settings,
             versions={"einsearch": "0.1.0", "torch": "2.13.0"},
-            commands=["einsearch search --study first-look --trials 25", "einsearch report first-look"],
+            commands={
+                "Run it again": ["einsearch search first-look --trials 25"],
+                "Look at it": ["einsearch report first-look"],
+            },
+            provenance={"study": study, "data fingerprint (SHA-256)": "3f0c9a5e" * 8},
+            timed=self.laws,
+            predictions=self.predictions(),
             **more,
         )
 
@@ -149,11 +162,11 @@ def fitted(trials: pd.DataFrame, points: pd.DataFrame) -> tuple[LawSet | None, p
     ]
     if not any(run.structure == "dense" for run in runs):
         return None, results.empty_leaderboard()
-    seconds = trials.groupby("key")["seconds"].sum()
+    seconds, flops = (trials.groupby("key")[name].sum() for name in ("seconds", "flops"))
     rows = []
     for standing in leaderboard(runs, TARGET, draws=60):
-        row = standing.to_dict()
-        spent = {"seconds": seconds[standing.key], "trials": standing.runs}
+        row = asdict(standing)
+        spent = {"seconds": seconds[standing.key], "flops": flops[standing.key], "trials": standing.runs, "failed": 0}
         rows.append({**row, **results.identify(Structure.parse(standing.key)), **spent})
     return laws(runs, draws=60), pd.DataFrame(rows)[results.COLUMNS]
 

@@ -67,7 +67,8 @@ def test_an_unnamed_reservation_is_left_out(small: Any) -> None:
         number=99, structure=None, key=None, omega=np.nan, psi=np.nan, nu=np.nan, state="queued", value=np.nan
     )
     trials = pd.concat([small.trials, queued.astype(small.trials.dtypes)], ignore_index=True)
-    assert taxonomy.taxonomy_data(trials, small.leaderboard) == taxonomy.taxonomy_data(small.trials, small.leaderboard)
+    with_it, without = (taxonomy.taxonomy_data(frame, small.leaderboard) for frame in (trials, small.trials))
+    assert repr(with_it) == repr(without)  # a multiplier that is not known is NaN, which equals nothing
     assert steering.steering_data(trials).share == steering.steering_data(small.trials).share
     assert len(plots(trials, small.points, small.leaderboard, small.laws, TARGET)) == 11
 

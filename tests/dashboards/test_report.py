@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from dashboards.answer import answer, caveats, leader
-from dashboards.report import flat, report_html, write_report
+from dashboards.report import report_html, write_report
+from dashboards.story import flat, glossary
 from space.errors import DiskError
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -63,19 +64,22 @@ def test_report_is_whole_small_and_loads_nothing(world: Any, tmp_path: Path) -> 
     page = Page(html)
     assert page.open == []
     links = [value for _, name, value in page.attributes if name in {"src", "href", "srcset", "data", "action"}]
-    assert links == ["data:,"]
+    assert [link for link in links if link is None or not link.startswith("#")] == ["data:,"]
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
     assert style is not None and "url(" not in style[1] and "@import" not in style[1]
     places = {value for _, name, value in page.attributes if name == "id"}
     figures = json.loads(page.scripts[0])["figures"]
     assert {f"plot-{name}" for name in figures} <= places
+    assert {link[1:] for link in links if link and link.startswith("#")} <= places
     assert html.count("plotly.js v") == 1
     assert [child.name for child in path.parent.iterdir()] == ["report.html"]
 
 
 def test_a_name_is_just_a_name(small: Any) -> None:
     name = "</script><script>alert(1)</script>&\"'"
-    bundle = replace(small.bundle(study=name), settings={name: {name: name}}, commands=[name], fingerprint=name, task=name)
+    bundle = replace(
+        small.bundle(study=name), settings={name: {name: name}}, commands={name: [name]}, provenance={name: name}, task=name
+    )
     board = bundle.leaderboard.assign(structure=name, verdict=name)
     points, trials = (frame.assign(structure=name) for frame in (bundle.points, bundle.trials))
     page = Page(report_html(replace(bundle, leaderboard=board, points=points, trials=trials)))
@@ -96,6 +100,10 @@ def test_report_tells_the_study(small: Any) -> None:
         "3f0c9a5e",
         "einsearch search",
         "torch",
+        "What the verdicts mean",
+        "settings as a file",
+        "measured inside the 90 % interval",
+        "left out",
         "corpus",
     ):
         assert part in text
@@ -165,3 +173,15 @@ def test_settings_are_shown_flat() -> None:
         "trial.mup.base": "256",
         "seed": "0",
     }
+
+
+def test_the_glossary_explains_the_verdicts_that_are_there_and_no_others() -> None:
+    said = glossary(pd.DataFrame({"verdict": ["single run, L_inf not identified", "own exponent, dense extrapolated 4.1x"]}))
+    assert set(said) == {"single run", "not identified", "own exponent", "dense extrapolated"}
+
+
+def test_the_settings_of_a_report_are_json_that_a_study_can_be_made_of(small: Any) -> None:
+    bundle = small.bundle()
+    text = Page(report_html(bundle)).text
+    start = text.index("The settings as a file") + len("The settings as a file")
+    assert json.JSONDecoder().raw_decode(text[start:].lstrip())[0] == bundle.settings

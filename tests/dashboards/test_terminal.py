@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from dashboards.answer import Leader
+from dashboards.laws import laws_text
 from dashboards.numbers import count_text, flops_text, interval_text, scientific, seconds_text
-from dashboards.tables import cell
-from dashboards.terminal import Best, FinishedTrial, LiveSnapshot, LiveView, RunningTrial, laws_text, table
+from dashboards.tables import cell, table
+from dashboards.terminal import FinishedTrial, LiveSnapshot, LiveView, RunningTrial, snapshot_lines
 
 NAN = math.nan
 
@@ -35,7 +38,7 @@ def snapshot(done: int, *trials: FinishedTrial) -> LiveSnapshot:
     running = RunningTrial(number=7, kind="proposal", structure="[bold]btt:1/4", rung=2, width=512, progress=0.4, loss=NAN)
     return LiveSnapshot(
         study="a[red]b", done=done, budget=25, database="sqlite:///x.db", elapsed=83, seconds_left=120,
-        flops_spent=3.2e12, best=Best(structure="monarch", multiplier=1.32, low=1.1, high=1.55),
+        flops_spent=3.2e12, best=Leader("k", "monarch", 1.32, 1.1, 1.55, "one trial"),
         running=(running,), finished=trials,
     )  # fmt: skip
 
@@ -66,6 +69,30 @@ def test_quiet_says_only_notes(stream: io.StringIO) -> None:
     assert stream.getvalue() == "a note\n"
 
 
+def test_the_display_of_a_study_that_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    running = tuple(
+        RunningTrial(number=n, kind="random", structure="x" * 40, rung=0, width=8, progress=0.5, loss=2.0) for n in range(20)
+    )
+    states = {"queued": 0, "running": 20, "completed": 3, "failed": 9}
+    failures = {f"reason {n} " + "y" * 90: n for n in range(1, 6)}
+    moment = replace(snapshot(12), running=running, states=states, failures=failures, drivers=0, rate=2.5e9)
+    stream = Terminal()
+    with LiveView(stream=stream) as view:
+        view.update(moment)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    for part in (
+        "20 running, 3 completed, 9 failed", "none; go on with `einsearch resume a[red]b`",
+        "3.2e12 FLOPs, 2.5e9 FLOPs a second", "5 × reason 5", "and 2 other reasons", "and 4 more trials",
+    ):  # fmt: skip
+        assert part in shown
+    assert "reason 1 " not in shown and "queued" not in shown
+    assert max(len(line) for line in re.split(r"[\r\n]+", shown)) <= 80
+    plain = "\n".join(snapshot_lines(moment))
+    assert plain.count("running: random") == 20 and plain.count("failed: ") == 5 and "\x1b" not in plain
+
+
 @pytest.mark.parametrize("width", ["80", "160"])
 def test_the_display_fits_and_shows_everything(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", width)
@@ -94,12 +121,29 @@ def test_the_display_fits_and_shows_everything(width: str, monkeypatch: pytest.M
 def test_tables_fit_and_name_what_they_leave_out(small: Any, frame: str, width: int) -> None:
     data = getattr(small, frame)
     lines = table(data, width=width).splitlines()
-    shown = lines[:-1] if lines[-1].startswith("(not shown") else lines
+    end = next((i for i, line in enumerate(lines) if line.startswith("(not shown")), len(lines))
+    shown, said = lines[:end], " ".join(lines[end:])
     assert len(shown) == len(data) + 2
     assert max(map(len, shown)) <= width
     names = re.split(r"\s{2,}", shown[0].strip())
-    left = lines[-1].rstrip(")").split(": ")[1].split(", ") if shown != lines else []
+    left = said.rstrip(")").split(": ")[1].split(", ") if said else []
     assert not set(names) & set(left)
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_a_verdict_is_never_cut_and_what_all_share_is_said_once(small: Any, width: int) -> None:
+    board = small.leaderboard.assign(
+        verdict=[f"single run, L_inf not identified, extrapolated {i}.0x" for i in range(len(small.leaderboard))]
+    )
+    lines = table(board, ["structure", "multiplier", "loss", "omega", "verdict"], width=width, below="verdict").splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(line.strip() for line in lines)
+    assert text.count("L_inf not identified") == text.count("single run") == 1 and "…" not in text
+    for number, name in enumerate(board["structure"]):
+        place = next(i for i, line in enumerate(lines) if line.split("  ")[0] == name)
+        assert lines[place + 1].strip() == f"extrapolated {number}.0x"
+    wide = table(board, ["structure", "multiplier", "verdict"], width=200, below="verdict").splitlines()
+    assert len(wide) == len(board) + 2 and wide[2].endswith("extrapolated 0.0x")
 
 
 def test_table_rounds_folds_intervals_and_keeps_gaps() -> None:

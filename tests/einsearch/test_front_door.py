@@ -12,7 +12,22 @@ import pytest
 import einsearch
 from einsearch.cli import commands
 
-COMMANDS = ["search", "resume", "status", "query", "leaderboard", "describe", "train", "report", "export"]
+COMMANDS = [
+    "search",
+    "resume",
+    "watch",
+    "status",
+    "query",
+    "leaderboard",
+    "describe",
+    "train",
+    "report",
+    "plot",
+    "dashboard",
+    "export",
+    "import",
+    "upgrade",
+]
 HEAVY = {"torch", "ray", "optuna", "pandas", "numpy", "sqlalchemy", "scipy", "plotly", "rich", "alembic", "botorch"}
 ROOT = Path(__file__).parents[2]
 

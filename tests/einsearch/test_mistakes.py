@@ -131,7 +131,6 @@ def test_a_study_with_other_settings_says_which_differ(study: Any, finished: Any
         (["query", "--state", "done"], "state is 'done'; allowed: queued"),
         (["query", "--psi", "1", "0"], "the lower end first"),
         (["query", "--structure", "mnarch"], "did you mean 'monarch'?"),
-        (["query", "--points"], "--points needs --study"),
         (["query", "--points", "--studies"], "ask one"),
         (["query", "--studies", "--kind", "known"], "--kind filters trials"),
         (["query", "--sql", "DROP TABLE einsearch_trials"], "only reading is allowed"),
