@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(6, (os.cpu_count() or 1) + 1))')# many tests wait for processes of their own
 SOURCES := space trainers storage search dashboards einsearch tests benchmarks
 
 .PHONY: search test faults check clean
@@ -15,7 +16,7 @@ search: $(VENV)/installed
 	$(BIN)/einsearch search
 
 test: $(VENV)/installed-dev check browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadfile
 
 faults: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults -o python_files='test_*.py faults_*.py'

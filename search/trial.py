@@ -80,14 +80,16 @@ class AttemptRunner:
     def __init__(self, config: Mapping[str, Any], place: str, attempt: int) -> None:
         self._vault, self._attempt = vault(place), attempt
         settings = TrialConfig.from_dict(config)
-        if attempt == 1:
-            self._vault.clear()
+        self._afresh = attempt == 1
         self._run = _resumed(settings, self._vault, attempt)
         self._start = (self._run.flops, self._run.seconds)
         self._saved, self._kept = self._run.step, time.monotonic()
 
     def advance(self, seconds: float | None = None) -> Report:
         """Train to the next evaluation, save, and report; with `seconds`, report after so many at the latest."""
+        if self._afresh:  # here and not before: Tune may set up a second worker for a task, and never have it train
+            self._vault.clear()
+            self._afresh = False
         run, points = self._run, len(self._run.points)
         deadline = None if seconds is None else time.monotonic() + seconds
         while not run.done and len(run.points) == points:

@@ -20,17 +20,10 @@ def test_killed_at_any_commit_and_at_any_time(url: str, campaign: Any) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        (LEDGER, "join", "after", 1),
         (LEDGER, "claim", "after", 3),
-        (LEDGER, "propose", "before", 1),
-        (OPTUNA, "enter", "after", 5),
         (LEDGER, "link", "after", 3),
-        (LEDGER, "record", "after", 5),
         (LEDGER, "finish", "before", 2),
-        (LEDGER, "set_values", "after", 1),
         (OPTUNA, "tell", "after", 1),
-        (LEDGER, "mark_told", "after", 6),
-        (LEDGER, "leave", "before", 1),
         (CHECKPOINT, "replace", "before", 4),
     ],
     ids=lambda call: f"{call[2]}-{call[1]}-{call[3]}",

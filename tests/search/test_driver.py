@@ -100,6 +100,16 @@ def test_words_that_come_twice_or_too_late_are_passed_over(
     assert whole(study, 6)["attempts"].tolist() == [1, 2, 1, 1, 1, 1]
 
 
+def test_a_worker_that_is_set_up_and_never_trains_deletes_nothing(study: Study) -> None:
+    """Tune may start a worker for a task that it then gives to another."""
+    with study.driver(create=True) as driver:
+        task = driver.next()
+        assert isinstance(task, Task)
+    AttemptRunner(task.config, task.place, 1).advance()
+    AttemptRunner(task.config, task.place, 1)
+    assert load_furthest(task.place) is not None
+
+
 def test_a_slice_of_time_saves_what_a_stop_would_lose(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.trial.LOOK_EVERY", 1)
     with study.driver(create=True) as driver:
