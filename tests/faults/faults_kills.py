@@ -49,3 +49,9 @@ def test_many_studies_in_one_database(url: str, drivers: Any, check: Any) -> Non
     assert {drivers.wait(pid)[1] for pid in running} == {0}, drivers.log
     for name in names:
         assert (check(url, name, 10)["attempts"] == 1).all()
+
+
+def test_eight_drivers_share_the_budget_exactly(url: str, drivers: Any, check: Any) -> None:
+    running = [drivers.start(url, trials=16) for _ in range(8)]
+    assert {drivers.wait(pid)[1] for pid in running} == {0}, drivers.log
+    assert (check(url, trials=16)["attempts"] == 1).all()

@@ -35,12 +35,6 @@ def test_killed_at_a_step_of_the_protocol(call: tuple[str, str, str, int], drive
     assert check(db)["attempts"].sum() <= 9
 
 
-def test_eight_drivers_share_the_budget_exactly(url: str, drivers: Any, check: Any) -> None:
-    running = [drivers.start(url, trials=16) for _ in range(8)]
-    assert {drivers.wait(pid)[1] for pid in running} == {0}, drivers.log
-    assert (check(url, trials=16)["attempts"] == 1).all()
-
-
 def test_answers_that_are_lost_change_nothing(url: str, drivers: Any, check: Any) -> None:
     running = [drivers.start(url, lost=0.2, refused=0.1, seed=seed) for seed in range(2)]
     assert {drivers.wait(pid)[1] for pid in running} == {0}, drivers.log
