@@ -16,11 +16,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks.layers_report import Row, report
+from benchmarks.layers_report import Row, Tuning, report
 from benchmarks.textbook import TwoBmm, TwoEinsum
 from space.catalogue import PAPER
 from space.structure import Structure
@@ -30,6 +31,10 @@ from trainers.plans import autotune, choice
 SIZES = (256, 512, 1024, 2048, 4096)
 SHAPES = {"square": (1, 1), "up": (1, 4), "down": (4, 1)}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TEXTBOOK = {"bmm": TwoBmm, "einsum": TwoEinsum}
+GPT2 = ((768, 2304), (768, 768), (768, 3072), (3072, 768))
+"""Widths of the linear layers of each of its twelve blocks."""
+
 LARGEST = 2e9
 """Bytes between the two products beyond which a textbook version is left out: it holds several such tensors."""
 
@@ -41,6 +46,11 @@ class Settings:
     tokens: int
     seconds: float
     repetitions: int
+    versions: tuple[str, ...]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"device": self.device, "dtype": self.dtype}
 
 
 def step(module: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> Callable[[], None]:
@@ -61,16 +71,15 @@ def timed(run: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def in_turns(runs: dict[str, Callable[[], None]], settings: Settings, known: dict[str, float]) -> dict[str, float]:
-    """Least seconds of each version; one that is slow runs less often, and one in `known` only where there is time."""
-    best: dict[str, float] = dict(known)
+def in_turns(runs: dict[str, Callable[[], None]], settings: Settings) -> dict[str, float]:
+    """Least seconds of each version; one that is slow runs less often, but dense and ours equally often."""
+    best = {name: timed(run) for name, run in runs.items()}
     end = time.perf_counter() + settings.seconds
-    for turn in range(settings.repetitions):
+    for _ in range(settings.repetitions):
         for name, run in runs.items():
-            expected = best.get(name, 0.0)
-            if (turn == 0 and name not in known) or time.perf_counter() + expected < end:
-                took = timed(run)
-                best[name] = min(took, best.get(name, took))
+            left = end - time.perf_counter()
+            if left > (best["dense"] + best["ours"] if name in ("dense", "ours") else best[name]):
+                best[name] = min(timed(run), best[name])
     return best
 
 
@@ -95,19 +104,24 @@ def cells(structures: list[str], sizes: list[int], shapes: list[str]) -> Iterato
             yield by_in * size, by_out * size, structures
 
 
+def fastest_dense(d_in: int, d_out: int, x: torch.Tensor, dy: torch.Tensor, settings: Settings) -> Callable[[], None]:
+    """A dense layer: torch's own, or with 16 bits on a CPU ours if that is faster, as it is where torch emulates products."""
+    linear = step(nn.Linear(d_in, d_out, bias=False, **settings.options), x, dy)
+    if settings.device.type == "cuda" or settings.dtype == torch.float32:
+        return linear
+    return min(linear, step(EinsumLinear(d_in, d_out, "dense", **settings.options), x, dy), key=timed)
+
+
 def measure(d_in: int, d_out: int, structures: list[str], settings: Settings) -> Iterator[Row]:
-    """The cells of one size; dense is timed again in each where there is time."""
-    options = {"device": settings.device, "dtype": settings.dtype}
-    x = torch.randn(settings.tokens, d_in, requires_grad=True, **options)
-    dy = torch.randn(settings.tokens, d_out, **options)
-    linear = nn.Linear(d_in, d_out, bias=False, **options)
-    dense = step(linear, x, dy)
-    known = {"dense": min(timed(dense) for _ in range(1 if settings.dtype != torch.float32 else 2))}
-    dense_bytes = peak_bytes(dense, settings.device) if known["dense"] < 5 else 0
+    """The cells of one size; dense is timed again in each."""
+    x = torch.randn(settings.tokens, d_in, requires_grad=True, **settings.options)
+    dy = torch.randn(settings.tokens, d_out, **settings.options)
+    dense = fastest_dense(d_in, d_out, x, dy, settings)
+    dense_bytes = peak_bytes(dense, settings.device)
     for name in structures:
         structure = Structure.from_theta(PAPER[name])
-        layer = EinsumLinear(d_in, d_out, structure, **options)
-        autotune.forget()  # each layer is a model of its own, with the whole budget
+        layer = EinsumLinear(d_in, d_out, structure, **settings.options)
+        autotune.forget(disk=False)  # each layer is a model of its own, with the whole budget
         ours = step(layer, x, dy)
         ours()
         tuning = autotune.seconds_spent()
@@ -116,10 +130,9 @@ def measure(d_in: int, d_out: int, structures: list[str], settings: Settings) ->
         e = layer.problem(x).edges
         between = e.between if e else 0
         if not padded and between * settings.tokens * settings.dtype.itemsize <= LARGEST:
-            runs["bmm"] = step(TwoBmm(layer.realization, settings.dtype, settings.device), x, dy)
-            runs["einsum"] = step(TwoEinsum(layer.realization, settings.dtype, settings.device), x, dy)
-        best = in_turns(runs, settings, known)
-        known["dense"] = min(known["dense"], best["dense"]) if known["dense"] > settings.seconds else best["dense"]
+            for version in settings.versions:
+                runs[version] = step(TEXTBOOK[version](layer.realization, settings.dtype, settings.device), x, dy)
+        best = in_turns(runs, settings)
         yield Row(
             device=autotune.device_name(settings.device),
             threads=torch.get_num_threads(),
@@ -140,6 +153,18 @@ def measure(d_in: int, d_out: int, structures: list[str], settings: Settings) ->
             dense_bytes=dense_bytes,
             tuning_seconds=tuning,
         )
+
+
+def tuning(settings: Settings) -> Tuning:
+    """What the first step of a GPT-2 with structured layers spends on timing plans, when nothing is known."""
+    autotune.forget(disk=False)
+    for d_in, d_out in GPT2:
+        x = torch.randn(settings.tokens, d_in, requires_grad=True, **settings.options)
+        step(
+            EinsumLinear(d_in, d_out, "btt:1/4", **settings.options), x, torch.randn(settings.tokens, d_out, **settings.options)
+        )()
+    device = autotune.device_name(settings.device)
+    return Tuning(device, torch.get_num_threads(), str(settings.dtype).removeprefix("torch."), autotune.seconds_spent())
 
 
 def load(path: Path) -> dict[tuple[str, ...], Row]:
@@ -168,6 +193,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--seconds", type=float, default=2.0, help="time per cell after its first turn")
     parser.add_argument("--repetitions", type=int, default=10, help="most turns per cell")
+    parser.add_argument("--versions", nargs="*", default=list(TEXTBOOK), choices=list(TEXTBOOK), help="textbook ones to run")
+    parser.add_argument("--report", action="store_true", help="run nothing but the tuning: write the report of what is kept")
     parser.add_argument("--quick", action="store_true", help="one size, one turn: whether it runs at all")
     parser.add_argument("--output", type=Path, help="report (Markdown); rows go to the .csv beside it")
     return parser.parse_args()
@@ -177,16 +204,17 @@ def main() -> None:
     given = arguments()
     if given.quick:
         given.sizes, given.shapes, given.tokens, given.repetitions = [256], ["square"], 512, 1
-    settings = Settings(torch.device(given.device), DTYPES[given.dtype], given.tokens, given.seconds, given.repetitions)
+    how = (given.seconds, given.repetitions, tuple(given.versions))
+    settings = Settings(torch.device(given.device), DTYPES[given.dtype], given.tokens, *how)
     table = given.output.with_suffix(".csv") if given.output else None
     rows = load(table) if table else {}
-    for d_in, d_out, structures in cells(given.structures, given.sizes, given.shapes):
+    for d_in, d_out, structures in cells(given.structures, [] if given.report else given.sizes, given.shapes):
         for row in measure(d_in, d_out, structures, settings):
             print(row, flush=True)
             rows[row.key] = row
             if table:
                 save(table, rows)
-    text = report(list(rows.values()))
+    text = report(list(rows.values()), tuning(settings))
     if given.output:
         given.output.write_text(text)
     print(text)

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import NamedTuple, cast
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self, cast
 
 import torch
 from torch import Tensor
@@ -51,6 +51,55 @@ class Labelled(NamedTuple):
     edges: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """All that executing a layer of many factors takes from its realization, worked out once.
+
+    Attributes:
+        key: of the structure, and the widths: two chains of the same are equal.
+        steps: one for each factor, in the order of execution.
+        sizes: of the edges.
+        inputs: edges of the input above size 1, slowest first.
+        outputs: those of the output.
+        padded_in: width of the padded input.
+        padded_out: width of the padded output.
+        macs: MACs per input vector.
+        moved: features that are read and written by all steps, per input vector.
+    """
+
+    key: tuple[str, int, int]
+    steps: tuple[Step, ...] = field(compare=False)
+    sizes: dict[str, int] = field(compare=False)
+    inputs: tuple[str, ...] = field(compare=False)
+    outputs: tuple[str, ...] = field(compare=False)
+    padded_in: int = field(compare=False)
+    padded_out: int = field(compare=False)
+    macs: int = field(compare=False)
+    moved: int = field(compare=False)
+
+    @classmethod
+    def of(cls, realization: Realization) -> Self:
+        """The chain of a realization, in its cheapest sequence."""
+        r = realization
+        key, steps, (inputs, outputs) = (r.structure.key, r.d_in, r.d_out), _steps(r.sequence, r.vector), _sides(r)
+        alive, moved = {*inputs}, 0
+        for step in steps:
+            after = alive - {*step.summed} | {*step.new}
+            moved += sum(math.prod(r.sizes[edge] for edge in edges) for edges in (alive, after))
+            alive = after
+        return cls(key, steps, dict(r.sizes), inputs, outputs, r.padded_in, r.padded_out, r.macs, moved)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the factors, in the order of execution."""
+        return tuple(self.fans(step) for step in self.steps)
+
+    def fans(self, step: Step) -> tuple[int, int, int]:
+        """Batch, fan-out and fan-in of a step's product: the shape of its factor."""
+        batch, fan_out, fan_in = (math.prod(self.sizes[edge] for edge in group) for group in step[1:])
+        return batch, fan_out, fan_in
+
+
 def chain_products(realization: Realization) -> tuple[Product, ...]:
     """The batched products of a layer in the order in which they are executed, one for each factor.
 
@@ -58,37 +107,37 @@ def chain_products(realization: Realization) -> tuple[Product, ...]:
     >>> [(p.factor, p.fan_in, p.fan_out, p.shape) for p in chain_products(Structure.parse("monarch3").realize(512, 512))]
     [('a', 8, 8, (64, 8, 8)), ('b', 8, 8, (64, 8, 8)), ('c', 8, 8, (64, 8, 8))]
     """
-    return tuple(_product(step, realization) for step in _steps(realization.sequence, realization.vector))
+    chain = Chain.of(realization)
+    return tuple(
+        Product(cast(FactorName, step.factor.lower()), shape[2], shape[1], shape)
+        for step, shape in zip(chain.steps, chain.shapes, strict=True)
+    )
 
 
 def chain_contract(
     x: Tensor,  # (padded_in, tokens)
     factors: Sequence[Tensor],  # each of its product's shape, in the order of `chain_products`
-    realization: Realization,
+    chain: Chain,
 ) -> Tensor:  # (padded_out, tokens)
     """W x by the products of the layer, each at most one copy of its activations away from the one before."""
-    inputs, outputs = _sides(realization)
-    dims = [realization.sizes[edge] for edge in inputs]
-    state = Labelled(x.reshape(*dims, x.shape[1]), (*inputs, TOKENS))
-    steps = _steps(realization.sequence, realization.vector)
-    for step, factor in zip(steps, factors, strict=True):
-        state = _join(_labelled(factor, step, realization), state, {*step.summed})
-    return _ordered(state, (*outputs, TOKENS)).reshape(realization.padded_out, x.shape[1])
+    dims = [chain.sizes[edge] for edge in chain.inputs]
+    state = Labelled(x.reshape(*dims, x.shape[1]), (*chain.inputs, TOKENS))
+    for step, factor in zip(chain.steps, factors, strict=True):
+        state = _join(_labelled(factor, step, chain), state, {*step.summed})
+    return _ordered(state, (*chain.outputs, TOKENS)).reshape(chain.padded_out, x.shape[1])
 
 
 def chain_materialise(
     factors: Sequence[Tensor],  # each of its product's shape, in the order of `chain_products`
-    realization: Realization,
+    chain: Chain,
 ) -> Tensor:  # (padded_out, padded_in)
     """The layer's matrix: the factors joined to one another in the order of their products, without an input."""
-    inputs, outputs = _sides(realization)
-    steps = _steps(realization.sequence, realization.vector)
-    parts = [_labelled(factor, step, realization) for step, factor in zip(steps, factors, strict=True)]
+    parts = [_labelled(factor, step, chain) for step, factor in zip(chain.steps, factors, strict=True)]
     whole = parts[0]
     for i, part in enumerate(parts[1:], start=2):
-        needed = {*inputs, *outputs, *(edge for later in parts[i:] for edge in later.edges)}
+        needed = {*chain.inputs, *chain.outputs, *(edge for later in parts[i:] for edge in later.edges)}
         whole = _join(part, whole, {*part.edges, *whole.edges} - needed)
-    return _ordered(whole, (*outputs, *inputs)).reshape(realization.padded_out, realization.padded_in)
+    return _ordered(whole, (*chain.outputs, *chain.inputs)).reshape(chain.padded_out, chain.padded_in)
 
 
 def _join(left: Labelled, right: Labelled, over: set[str]) -> Labelled:
@@ -106,7 +155,7 @@ def _join(left: Labelled, right: Labelled, over: set[str]) -> Labelled:
 def _matrices(part: Labelled, batch: tuple[str, ...], rows: tuple[str, ...], columns: tuple[str, ...]) -> Tensor:
     """The tensor as (batch, rows, columns), copied where its layout asks for it."""
     shape = _dims(part)
-    groups = [math.prod(shape[e] for e in group) for group in (batch, rows, columns)]
+    groups = [math.prod([shape[e] for e in group]) for group in (batch, rows, columns)]  # lists: a compiler reads them
     return _ordered(part, (*batch, *rows, *columns)).reshape(groups)
 
 
@@ -118,17 +167,11 @@ def _dims(part: Labelled) -> dict[str, int]:
     return dict(zip(part.edges, part.tensor.shape, strict=True))
 
 
-def _labelled(factor: Tensor, step: Step, realization: Realization) -> Labelled:
+def _labelled(factor: Tensor, step: Step, chain: Chain) -> Labelled:
     edges = (*step.batch, *step.new, *step.summed)
-    return Labelled(factor.reshape([realization.sizes[e] for e in edges]), edges)
+    return Labelled(factor.reshape([chain.sizes[e] for e in edges]), edges)
 
 
-def _product(step: Step, realization: Realization) -> Product:
-    batch, fan_out, fan_in = (math.prod(realization.sizes[e] for e in group) for group in step[1:])
-    return Product(cast(FactorName, step.factor.lower()), fan_in, fan_out, (batch, fan_out, fan_in))
-
-
-@lru_cache(maxsize=4096)
 def _steps(sequence: str, vector: tuple[int, ...]) -> tuple[Step, ...]:
     """Each factor of the sequence with its edges by role, edges of size 1 left out."""
     edges = [edge for edge, size in zip(edge_names(len(sequence)), vector, strict=True) if size > 1]

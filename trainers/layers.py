@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from space.errors import StructureError
 from space.realization import Realization
 from space.structure import Structure
-from trainers.chain import chain_materialise
+from trainers.chain import Chain, chain_materialise
 from trainers.plans.choice import execute
-from trainers.plans.problem import Chain, Problem
+from trainers.plans.problem import Problem
 from trainers.products import Edges, materialise, products
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -69,7 +69,7 @@ class EinsumLinear(nn.Module):
         self.products = products(self.realization)
         self._smallest = min(range(len(self.products)), key=lambda i: math.prod(self.products[i].shape))
         self._edges = Edges.of(self.realization) if self.realization.factors == 2 else None
-        self._chain = Chain(self.realization) if self.realization.factors > 2 else None
+        self._chain = Chain.of(self.realization) if self.realization.factors > 2 else None
         try:
             self._create(bias, weight_norm and gain, device, kind)
         except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's own, by kind of device
@@ -153,7 +153,7 @@ class EinsumLinear(nn.Module):
         """The layer's matrix, materialised; gradients flow through it to the factors."""
         factors = self._factors()
         if self._chain is not None:
-            return chain_materialise(factors, self.realization)[: self.d_out, : self.d_in]
+            return chain_materialise(factors, self._chain)[: self.d_out, : self.d_in]
         if self._edges is None:
             return factors[0]
         return materialise(factors[0], factors[1], self._edges)[: self.d_out, : self.d_in]

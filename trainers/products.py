@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from space.realization import Realization
@@ -136,6 +137,8 @@ def rows(
     e: Edges,
 ) -> Tensor:  # (tokens, phi delta epsilon)
     """The layer by its two batched products on rows of tokens, as a textbook has it: what joins the columns joins the rows."""
+    if e.batch1 == e.batch2 == 1:  # low rank: two matrices
+        return F.linear(F.linear(x, first.reshape(e.rows1, e.x1)), second.reshape(e.y2, e.inner))
     tokens = x.shape[0]
     slowest, fastest = (e.x2, e.x1) if e.a_first else (e.x1, e.x2)
     x = x.reshape(tokens, e.gamma, slowest, fastest)

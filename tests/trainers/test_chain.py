@@ -15,7 +15,7 @@ from space.edges import FACTORS, edge_names
 from space.errors import StructureError
 from space.realization import Realization
 from space.structure import Structure
-from trainers.chain import chain_contract, chain_materialise, chain_products
+from trainers.chain import Chain, chain_contract, chain_materialise, chain_products
 from trainers.products import Edges, materialise, products
 
 NAMES = [
@@ -96,7 +96,7 @@ def draw(real: Realization, tokens: int = 5) -> tuple[Tensor, list[Tensor]]:
 def test_products_and_gradients_are_those_of_the_einsum() -> None:
     for real in cases():
         x, factors = draw(real)
-        y = chain_contract(x, factors, real)
+        y = chain_contract(x, factors, Chain.of(real))
         expected = truth(x, by_edges(factors, real), real)
         torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10, msg=str(real))
         weights = torch.randn_like(y)
@@ -108,9 +108,9 @@ def test_products_and_gradients_are_those_of_the_einsum() -> None:
 def test_the_matrix_is_that_of_the_products() -> None:
     for real in cases():
         x, factors = draw(real)
-        w = chain_materialise(factors, real)
+        w = chain_materialise(factors, Chain.of(real))
         assert w.shape == (real.padded_out, real.padded_in)
-        torch.testing.assert_close(w @ x, chain_contract(x, factors, real), rtol=1e-10, atol=1e-10, msg=str(real))
+        torch.testing.assert_close(w @ x, chain_contract(x, factors, Chain.of(real)), rtol=1e-10, atol=1e-10, msg=str(real))
         rank = int(torch.linalg.matrix_rank(w[: real.d_out, : real.d_in]))
         assert rank <= real.rank
 
@@ -125,7 +125,7 @@ def test_products_count_what_the_realization_counts() -> None:
 
 def test_no_output_is_dead_and_no_input_unread() -> None:
     for real in cases():
-        w = chain_materialise(draw(real)[1], real)[: real.d_out, : real.d_in]
+        w = chain_materialise(draw(real)[1], Chain.of(real))[: real.d_out, : real.d_in]
         assert bool((w != 0).any(0).all()) and bool((w != 0).any(1).all())
 
 
@@ -143,7 +143,7 @@ def test_two_factors_are_laid_out_as_the_products_of_two(text: str, widths: tupl
     chained = [first.permute(0, 3, 2, 1, 4), second.permute(0, 1, 3, 2, 4)]
     chained = [t.reshape(p.shape) for t, p in zip(chained, ours, strict=True)]
     assert second.shape == (s["YAB"], s[b[1]], s["XAB"], s[b[0]], s["AB"])
-    torch.testing.assert_close(chain_materialise(chained, real), whole, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(chain_materialise(chained, Chain.of(real)), whole, rtol=1e-10, atol=1e-10)
 
 
 def test_variance_is_kept_at_initialisation() -> None:
@@ -152,15 +152,15 @@ def test_variance_is_kept_at_initialisation() -> None:
     for text in ("monarch3", "kronecker3", "block_tensor_train3:1/6"):
         real = Structure.parse(text).realize(512, 512)
         factors = [torch.randn(p.shape, generator=generator) * p.std for p in chain_products(real)]
-        y = chain_contract(torch.randn(512, 256, generator=generator), factors, real)
+        y = chain_contract(torch.randn(512, 256, generator=generator), factors, Chain.of(real))
         assert 0.3 < float(y.std()) < 1.5, text
 
 
 def test_under_autocast_and_copied() -> None:
     real = Structure.parse("tensor_train3:1/6").realize(64, 96)
     x, factors = (torch.randn(64, 7), [torch.randn(p.shape) for p in chain_products(copy.deepcopy(real))])
-    exact = chain_contract(x, factors, real)
+    exact = chain_contract(x, factors, Chain.of(real))
     with torch.autocast("cpu", torch.bfloat16):
-        rough = chain_contract(x, factors, real)
+        rough = chain_contract(x, factors, Chain.of(real))
     assert rough.dtype == torch.bfloat16
     assert float((rough - exact).norm() / exact.norm()) < 0.03

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,11 +98,13 @@ def plan(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.parametrize("widths", RECTANGLES, ids=str)
 @pytest.mark.parametrize("structure", [*STRUCTURES, Structure.parse("dense")], ids=str)
-def test_forward_and_gradients_equal_the_definition(structure: Structure, widths: tuple[int, int], plan: str) -> None:
+def test_forward_and_gradients_equal_the_definition(structure: Structure, widths: tuple[int, int]) -> None:
+    """By the plain products, to which tests of plans hold all other plans."""
     torch.manual_seed(0)
     layer = EinsumLinear(*widths, structure, bias=True, dtype=torch.float64)
     torch.nn.init.normal_(layer.bias)
-    assert_conforms(layer, (2, 3))
+    with choice.pinned("rows"):
+        assert_conforms(layer, (2, 3))
     x = torch.randn(4, widths[0], dtype=torch.float64)
     torch.testing.assert_close(layer(x), x @ layer.dense_weight().T + layer.bias)
 
@@ -229,8 +235,10 @@ def test_bfloat16_autocast(plan: str) -> None:
     assert layer.a.grad.dtype == torch.float32
 
 
-def test_compiles_without_a_graph_break(plan: str) -> None:
-    layer = EinsumLinear(30, 42, "generic:1/4", weight_norm=True)
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.parametrize("structure", ["generic:1/4", "monarch3"])
+def test_compiles_without_a_graph_break(structure: str) -> None:
+    layer = EinsumLinear(30, 42, structure, weight_norm=True)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     x = torch.randn(3, 30, requires_grad=True)
     torch.testing.assert_close(compiled(x), layer(x))
@@ -300,7 +308,7 @@ def test_other_kinds_of_structures_equal_their_matrix(structure: str, widths: tu
     layer = EinsumLinear(*widths, structure, bias=True, weight_norm=True, dtype=torch.float64)
     torch.nn.init.normal_(layer.bias)
     x = torch.randn(2, 3, widths[0], dtype=torch.float64, requires_grad=True)
-    for name in ("chained", "rows", "materialised"):
+    for name in ("chained", "chained-parts", "rows", "materialised"):
         expected = x @ layer.dense_weight().T + layer.bias
         with choice.pinned(name):
             y = layer(x)
@@ -315,16 +323,46 @@ def test_a_layer_follows_moves_of_type() -> None:
     torch.testing.assert_close(layer.double()(x.double()).float(), layer.float()(x), rtol=1e-4, atol=1e-4)
 
 
-def test_distributed_data_parallel_gives_the_same_gradients(tmp_path: Path) -> None:
-    """A layer's gradients pass through the hooks that reduce them over processes."""
+REPLICA = """
+import sys
+import torch
+from trainers.layers import EinsumLinear
+
+def backward(rank, store):
+    torch.set_num_threads(1)
     torch.manual_seed(3)
     layer = EinsumLinear(24, 36, "generic:1/4", bias=True, weight_norm=True, dtype=torch.float64)
     x = torch.randn(8, 24, dtype=torch.float64)
-    expected = torch.autograd.grad(layer(x).square().mean(), list(layer.parameters()))
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     try:
-        torch.nn.parallel.DistributedDataParallel(layer)(x).square().mean().backward()
+        replica = torch.nn.parallel.DistributedDataParallel(layer)
+        replica(x.chunk(2)[rank]).square().mean().backward()
     finally:
         torch.distributed.destroy_process_group()
+    return layer, x
+"""
+
+
+def test_two_processes_come_to_the_gradients_of_one(tmp_path: Path) -> None:
+    """Each has half of the batch; their gradients are averaged by DistributedDataParallel."""
+    store = tmp_path / "store"
+    command = [sys.executable, "-c", f"{REPLICA}\nbackward(1, {str(store)!r})"]
+    defined: dict[str, Any] = {}
+    exec(REPLICA, defined)
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as other:
+        layer, x = defined["backward"](0, store)
+        assert other.wait() == 0
+    expected = torch.autograd.grad(layer(x).square().mean(), list(layer.parameters()))
     for parameter, want in zip(layer.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, want)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="inductor needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # inductor's own
+def test_inductor_compiles_a_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    layer = EinsumLinear(36, 16, "monarch")
+    compiled = torch.compile(layer, backend="inductor", fullgraph=True)
+    x = torch.randn(3, 36)
+    with torch.no_grad():  # gradients of compiled layers are tested above; compiling them in C++ takes long
+        torch.testing.assert_close(compiled(x), layer(x))

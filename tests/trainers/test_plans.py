@@ -15,7 +15,7 @@ from space.structure import Structure
 from trainers.config import TrialConfig
 from trainers.corpus import Corpus
 from trainers.layers import EinsumLinear
-from trainers.plans import autotune, choice
+from trainers.plans import autotune, chained, choice
 from trainers.plans.native import library
 from trainers.plans.problem import Plan
 from trainers.plans.strided import Strided
@@ -26,6 +26,9 @@ CHUNKED = [Strided(chunk=40 * 64), Strided(chunk=40 * 64, swapped=True)]
 
 EXACT: list[Plan] = [*choice.PLANS, *CHUNKED]
 SIZES = [(64, 64), (48, 192), (192, 48), (35, 24), (13, 17)]
+CASES = [(name, SIZES[(i + shift) % 5]) for i, name in enumerate(PAPER) for shift in (0, 2)]
+"""Each structure at two sizes, and each size with many structures."""
+
 TOKENS = 83
 
 
@@ -44,8 +47,7 @@ def execute(plan: Plan, layer: EinsumLinear, x: Tensor) -> list[Tensor]:
     return [y, *torch.autograd.grad(y, [x, *layer.parameters()], weights)]
 
 
-@pytest.mark.parametrize("widths", SIZES, ids=str)
-@pytest.mark.parametrize("structure", PAPER)
+@pytest.mark.parametrize(("structure", "widths"), CASES, ids=str)
 def test_plans_agree_pairwise_in_float64(structure: str, widths: tuple[int, int]) -> None:
     layer, x = layer_of(structure, widths)
     plans = [plan for plan in EXACT if plan.supports(layer.problem(x))]
@@ -57,8 +59,7 @@ def test_plans_agree_pairwise_in_float64(structure: str, widths: tuple[int, int]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("widths", [(64, 64), (35, 24), (192, 48)], ids=str)
-@pytest.mark.parametrize("structure", PAPER)
+@pytest.mark.parametrize(("structure", "widths"), CASES[::2], ids=str)
 def test_plans_of_less_precision_are_that_of_float64_rounded(
     structure: str, widths: tuple[int, int], dtype: torch.dtype
 ) -> None:
@@ -70,6 +71,21 @@ def test_plans_of_less_precision_are_that_of_float64_rounded(
             for got, want in zip(execute(plan, layer, x), wanted, strict=True):
                 error = (got.double() - want).norm() / want.norm()
                 assert error < 16 * torch.finfo(dtype).eps, plan.name
+
+
+@pytest.mark.parametrize("structure", ["monarch3", "tensor_train3:rank=4", "kronecker4"])
+def test_parts_of_a_chain_equal_the_whole(structure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chained, "PART", 16 * 64)
+    parts, whole, dense = (choice.plan_named(name) for name in ("chained-parts", "chained", "materialised"))
+    torch.manual_seed(0)
+    layer = EinsumLinear(60, 64, structure, bias=True, dtype=torch.float64)
+    x = torch.randn(TOKENS, 60, dtype=torch.float64, requires_grad=True)
+    wanted = execute(whole, layer, x)
+    for plan in (parts, dense):
+        torch.testing.assert_close(execute(plan, layer, x), wanted)
+    rough = execute(parts, copy.deepcopy(layer).bfloat16(), x.detach().bfloat16().requires_grad_())
+    for got, want in zip(rough, wanted, strict=True):
+        assert (got.double() - want).norm() < 16 * torch.finfo(torch.bfloat16).eps * want.norm()
 
 
 @pytest.mark.skipif(library() is None, reason="no C++ compiler here")
@@ -114,11 +130,13 @@ def test_threads_share_the_native_kernel_without_changing_its_results() -> None:
         torch.testing.assert_close(got, want)
 
 
-@pytest.mark.parametrize("plan", ["strided", "strided-chunk256k", "native", "materialised-native"])
+@pytest.mark.parametrize("plan", ["strided", "strided-chunk1024k", "native", "materialised-native", "chained-parts"])
 def test_gradients_can_be_differentiated_again(plan: str) -> None:
     chosen = choice.plan_named(plan)
     dtype = torch.float32 if "native" in plan else torch.float64
     layer, x = layer_of("btt16", (12, 8), dtype)
+    if chosen.name == "chained-parts":
+        layer = EinsumLinear(12, 8, "monarch3", bias=True, dtype=dtype)
     if not chosen.supports(layer.problem(x)):
         pytest.skip("no C++ compiler here")
 
@@ -128,7 +146,7 @@ def test_gradients_can_be_differentiated_again(plan: str) -> None:
         (dx,) = torch.autograd.grad(y, x, create_graph=True)
         return torch.autograd.grad(dx.square().sum(), [x, *factors])
 
-    for got, want in zip(twice(chosen), twice(choice.plan_named("rows")), strict=True):
+    for got, want in zip(twice(chosen), twice(choice.plan_named("materialised")), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-3 if dtype == torch.float32 else 1e-7, atol=1e-4)
 
 

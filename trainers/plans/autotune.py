@@ -29,7 +29,7 @@ from torch import Tensor
 from trainers.corpus import default_cache
 from trainers.plans.problem import Plan, Problem
 
-VERSION = 1
+VERSION = 2
 """Of the file and of the set of plans. Another one forgets all timings."""
 
 BUDGET = 1.5
@@ -44,19 +44,25 @@ AT_ONCE = 0.4
 SHORTEST = 2e6
 """Estimated cost (MACs) below which a call is not worth timing."""
 
-TRIAL = 5e8
-"""Estimated cost (MACs) of the best plan to which the tokens of a trial are cut."""
-
-HOPELESS = 4.0
+HOPELESS = 2.0
 """A plan whose estimate is this many times the lowest is not timed."""
 
-CLOSE = 1.3
-"""Plans within this factor of the fastest are timed again."""
+MOST = 5
+"""Plans that are timed at most."""
+
+FIRST = 1e8
+"""MACs of a dense layer at the tokens of the first heat, which are `FEW` at least."""
+
+FEW = 32
+
+CLOSE = ((2, 2.5), (1, 1.5), (0, 1.2))
+"""For each heat: heats that are left after it, and how close to its fastest plan others must be to run again."""
+
+TURNS = 3
+"""How often each plan runs in a heat, in turns; the least time counts."""
 
 MARGIN = 0.97
 """A plan must take less than this share of the time of the one that was estimated to be best."""
-
-ROUNDS = 4
 
 _lock = threading.RLock()
 
@@ -74,6 +80,7 @@ class _Clock:
 
 
 _clock = _Clock()
+_on_disk = True
 _chosen: dict[Problem, str | None] = {}
 
 
@@ -102,11 +109,13 @@ def seconds_spent() -> float:
     return _clock.spent
 
 
-def forget() -> None:
-    """Start as a new process does: with the whole budget, and only what is on disk known."""
+def forget(disk: bool = True) -> None:
+    """Start as a new process does, with the whole budget and only what is on disk known; without `disk`, not even that."""
+    global _on_disk
     with _lock:
         _clock.__init__()  # type: ignore[misc]
         _chosen.clear()
+        _on_disk = disk
 
 
 def cache_file() -> Path:
@@ -116,7 +125,7 @@ def cache_file() -> Path:
 
 def _look_up_or_time(problem: Problem, plans: list[Plan]) -> str | None:
     key = _key(problem)
-    known = _load().get(key)
+    known = _load().get(key) if _on_disk else None
     if known in [plan.name for plan in plans]:
         return known
     if len(plans) == 1 or plans[0].cost(problem) < SHORTEST or _clock.left <= 0:
@@ -124,37 +133,40 @@ def _look_up_or_time(problem: Problem, plans: list[Plan]) -> str | None:
     start = time.perf_counter()
     winner = time_plans(problem, plans, min(AT_ONCE, _clock.left))
     _clock.spent += time.perf_counter() - start
-    _store(key, winner)
+    if _on_disk:
+        _store(key, winner)
     return winner
 
 
 def time_plans(problem: Problem, plans: Sequence[Plan], seconds: float) -> str:
-    """Times plans, the best by estimate first, and the close ones again, within about `seconds`."""
-    per_token = plans[0].cost(problem) / problem.tokens
-    tokens = max(1, min(problem.tokens, int(TRIAL / per_token)))
-    trial = replace(problem, tokens=tokens)
+    """Races plans, the best by estimate first, in heats of more and more tokens that take about `seconds` in all.
+
+    What a plan would take for all tokens follows from its estimates for these and those.
+    """
     end = time.perf_counter() + seconds
+    running = [plan for plan in plans if plan.cost(problem) <= HOPELESS * plans[0].cost(problem)][:MOST]
+    tokens = min(problem.tokens, max(FEW, int(FIRST * problem.tokens / problem.dense_macs)))
+    whole: dict[str, float] = {}
+    for heats_left, close in CLOSE:
+        trial = replace(problem, tokens=tokens)
+        times = _heat(running, trial)
+        whole |= {plan.name: times[plan.name] * plan.cost(problem) / plan.cost(trial) for plan in running}
+        fastest = min(whole[plan.name] for plan in running)
+        running = [plan for plan in running if whole[plan.name] <= close * fastest]
+        per_token = TURNS * sum(times[plan.name] for plan in running) / tokens
+        more = min(problem.tokens, int((end - time.perf_counter()) / max(1, heats_left) / per_token))
+        if len(running) == 1 or more <= tokens:
+            break
+        tokens = more
+    winner = min((plan.name for plan in running), key=lambda name: whole[name])
+    return winner if whole[winner] < MARGIN * whole[plans[0].name] else plans[0].name
+
+
+def _heat(plans: Sequence[Plan], trial: Problem) -> dict[str, float]:
+    """Least seconds of each plan, which run in turns so that a disturbance falls on all of them."""
     inputs = _inputs(trial)
-    _time(plans[0], trial, inputs)
-    best: dict[str, float] = {}
-    running = [plan for plan in plans if plan.cost(problem) <= HOPELESS * plans[0].cost(problem)]
-    for _ in range(ROUNDS):
-        for plan in running:
-            if best and time.perf_counter() + _expected(plan, best, trial, problem, plans) > end:
-                continue
-            took = _time(plan, trial, inputs) * plan.cost(problem) / plan.cost(trial)
-            best[plan.name] = min(took, best.get(plan.name, took))
-        running = [plan for plan in running if best.get(plan.name, float("inf")) <= CLOSE * min(best.values())]
-    winner = min(best, key=lambda name: best[name])
-    return winner if best[winner] < MARGIN * best.get(plans[0].name, float("inf")) else plans[0].name
-
-
-def _expected(plan: Plan, best: dict[str, float], trial: Problem, problem: Problem, plans: Sequence[Plan]) -> float:
-    """Seconds that a trial will take, from its last one or from its estimate at the speed of the first plan."""
-    if plan.name in best:
-        return best[plan.name] * plan.cost(trial) / plan.cost(problem)
-    first = plans[0]
-    return best[first.name] * plan.cost(trial) / first.cost(problem) if first.name in best else 0.0
+    turns = [{plan.name: _time(plan, trial, inputs) for plan in plans} for _ in range(TURNS)]
+    return {plan.name: min(turn[plan.name] for turn in turns) for plan in plans}
 
 
 def _inputs(problem: Problem) -> tuple[Tensor, list[Tensor], Tensor]:
@@ -184,7 +196,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _key(problem: Problem) -> str:
-    structure = problem.chain.realization.structure.key if problem.chain else "dense"
+    structure = problem.chain.key[0] if problem.chain else "dense"
     sizes = astuple(problem.edges) if problem.edges else structure
     grad = "grad" if problem.grad else "no grad"
     widths = f"{problem.d_in} -> {problem.d_out} x {problem.tokens}"

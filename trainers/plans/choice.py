@@ -23,7 +23,7 @@ from torch import Tensor
 from space.errors import ConfigError
 from trainers import precision
 from trainers.plans import autotune
-from trainers.plans.chained import Chained
+from trainers.plans.chained import Chained, ChainedParts
 from trainers.plans.grouped import Grouped
 from trainers.plans.native import Native, NativeMaterialised
 from trainers.plans.plain import Materialised, Rows
@@ -36,22 +36,20 @@ PLAIN: tuple[Plan, ...] = (Rows(), Chained(), Materialised())
 
 PLANS: tuple[Plan, ...] = (
     *PLAIN,
+    ChainedParts(),
     WideMaterialised(),
     Native(),
     NativeMaterialised(),
     Grouped(),
     Strided(),
-    Strided(chunk=1 << 20),
-    Strided(chunk=1 << 18),
     Strided(swapped=True),
-    Strided(chunk=1 << 20, swapped=True),
-    Strided(chunk=1 << 20, wide=True),
+    Strided(chunk=1 << 20),
     Strided(chunk=1 << 18, wide=True),
 )
 """Every plan there is."""
 
-EMULATED = 30
-"""How much longer a 16-bit product takes than a float32 one on a CPU that emulates it."""
+HALF_PRODUCTS: tuple[Plan, ...] = (*PLAIN, Strided(), Strided(swapped=True))
+"""Plans that multiply inputs of 16 bits as they are."""
 
 _pin: ContextVar[str | None] = ContextVar("pin", default=None)
 _estimate_only: ContextVar[bool] = ContextVar("estimate_only", default=False)
@@ -120,8 +118,16 @@ def estimate(problem: Problem) -> Plan:
 
 
 def candidates(problem: Problem) -> list[Plan]:
-    """The plans that support `problem`, the cheapest by estimate first."""
-    return sorted((plan for plan in PLANS if plan.supports(problem)), key=lambda plan: _cost(plan, problem))
+    """The plans that support `problem`, the cheapest by estimate first.
+
+    A CPU that only emulates 16-bit products, tens of times slower than those of float32, is not asked for any. Of the plans
+    that materialise, which differ in how W is built, there is the cheapest.
+    """
+    emulated = problem.dtype in HALVES and _emulates_halves(problem.device)
+    able = (plan for plan in PLANS if plan.supports(problem) and not (emulated and plan in HALF_PRODUCTS))
+    ordered = sorted(able, key=lambda plan: plan.cost(problem))
+    materialised = [plan for plan in ordered if plan.name.startswith("materialised")]
+    return [plan for plan in ordered if plan not in materialised[1:]]
 
 
 def transformed(x: Tensor) -> bool:
@@ -137,13 +143,6 @@ def _plain(problem: Problem) -> Plan:
     rows, chained, dense = PLAIN
     products = rows if problem.chain is None else chained
     return products if products.supports(problem) and products.cost(problem) < dense.cost(problem) else dense
-
-
-def _cost(plan: Plan, problem: Problem) -> float:
-    emulated = (
-        problem.dtype in HALVES and "wide" not in plan.name and "native" not in plan.name and _emulates_halves(problem.device)
-    )
-    return plan.cost(problem) * (EMULATED if emulated else 1)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Both products fused, by a kernel for CPUs: `native.cpp`, compiled once for this processor and kept on disk.
+"""Both products fused, by a kernel for CPUs: `native.cpp` and its headers, compiled once for this processor and kept on disk.
 
 It needs a C++ compiler: the one that the environment variable CXX names, or `c++`. EINSEARCH_NATIVE=0 switches it off. Where
 there is none, or it cannot build the kernel, the other plans serve.
@@ -27,7 +27,7 @@ from trainers.plans.problem import HALVES, Problem, differentiable_gradients, pa
 from trainers.plans.wide import wide_linear
 from trainers.products import Edges, materialise
 
-SOURCE = Path(__file__).with_suffix(".cpp")
+SOURCES = [Path(__file__).with_suffix(".cpp"), *sorted(Path(__file__).parent.glob("native_*.h"))]
 
 FLAGS = [
     "-std=c++17",
@@ -44,9 +44,8 @@ FLAGS = [
 SUMS = 4
 """Each thread sums gradients of its own: up to this many dense matrices in all."""
 
-
-SMALL = 256
-"""Weights of a (gamma, phi) block of W below which one batched product is slow."""
+VISIT = 12
+"""Time to keep one feature between the products of one token, in MACs of a large product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +62,9 @@ class Native:
         return problem.threads * _parameters(e) <= SUMS * problem.d_in * problem.d_out and library() is not None
 
     def cost(self, problem: Problem) -> float:
-        """The products at somewhat less than the speed of a large one, and each feature moved once."""
+        """The products at somewhat less than the speed of a large one, what lies between them, and each feature moved once."""
         e = edges_of(problem)
-        return problem.tokens * (1.4 * products_macs(e) + MOVE / 8 * (e.d_in + e.d_out))
+        return problem.tokens * (1.4 * products_macs(e) + VISIT * e.between + MOVE / 8 * (e.d_in + e.d_out))
 
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
@@ -83,16 +82,15 @@ class NativeMaterialised:
     name: str = "materialised-native"
 
     def supports(self, problem: Problem) -> bool:
-        """Two factors on a CPU, blocks that are small for BLAS, and a compiler."""
-        e = problem.edges
-        if e is None or problem.device.type != "cpu" or problem.dtype not in (torch.float32, *HALVES):
+        """Two factors on a CPU, and a compiler."""
+        if problem.edges is None or problem.device.type != "cpu" or problem.dtype not in (torch.float32, *HALVES):
             return False
-        return e.x1 * e.x2 * e.y1 * e.y2 < SMALL and library() is not None
+        return library() is not None
 
     def cost(self, problem: Problem) -> float:
         """The dense product, and W built in place."""
         e = edges_of(problem)
-        return problem.dense_macs + problem.d_in * problem.d_out * (4 * e.rho + MOVE / 2)
+        return problem.dense_macs + problem.d_in * problem.d_out * (4 * e.rho + MOVE)
 
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
@@ -122,14 +120,16 @@ def _build(compiler: str) -> Path:
     It is linked without a runtime of OpenMP, so that it takes torch's, and with it torch's threads.
     """
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
-    identity = b"\0".join([SOURCE.read_bytes(), " ".join(FLAGS).encode(), version, _processor().encode()])
+    identity = b"\0".join(
+        [*(source.read_bytes() for source in SOURCES), " ".join(FLAGS).encode(), version, _processor().encode()]
+    )
     target = default_cache() / f"native-{hashlib.sha256(identity).hexdigest()[:16]}.so"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made, linked = Path(folder) / "native.o", Path(folder) / "native.so"
-        for command in ([*FLAGS, "-c", str(SOURCE), "-o", str(made)], ["-shared", str(made), "-o", str(linked)]):
+        for command in ([*FLAGS, "-c", str(SOURCES[0]), "-o", str(made)], ["-shared", str(made), "-o", str(linked)]):
             subprocess.run([compiler, *command], capture_output=True, check=True, timeout=120)
         linked.replace(target)
     return target
@@ -186,8 +186,9 @@ class _Native(torch.autograd.Function):
         half, tokens = int(x.dtype == torch.bfloat16), ctypes.c_int64(len(x))
         addresses = [_address(t) for t in (rows, f, s, d_rows, dx, sums)]
         _call("einsearch_backward", ctx.edges, tokens, half, *addresses)
-        total = sums.sum(0)
-        d_first, d_second = total[: f.numel()].view(f.shape), total[f.numel() :].view(s.shape)
+        total, e = sums.sum(0), ctx.edges
+        d_first, turned = total[: f.numel()].view(f.shape), total[f.numel() :].view(e.phi, e.inner, e.y2)
+        d_second = turned.mT.reshape(s.shape)
         return dx, d_first.to(first.dtype), d_second.to(second.dtype), d_bias, None
 
 
@@ -211,7 +212,7 @@ class _Matrix(torch.autograd.Function):
             wanted = [t for t, needed in zip((first, second), ctx.needs_input_grad, strict=False) if needed]
             found = iter(torch.autograd.grad(weight, wanted, dy, create_graph=True))
             return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)
-        d_first, d_second = (torch.zeros(factor.shape) for factor in (first, second))
+        d_first, d_second = torch.empty(first.shape), torch.zeros(second.shape)
         inputs = (first.contiguous(), second.contiguous(), dy.contiguous())
         _call("einsearch_matrix_gradient", ctx.edges, *map(_address, (*inputs, d_first, d_second)))
         return d_first, d_second, None

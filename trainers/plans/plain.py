@@ -27,10 +27,10 @@ class Rows:
         return problem.edges is not None
 
     def cost(self, problem: Problem) -> float:
-        """The products, and each feature copied where its axes change places."""
+        """The products, and each feature copied where its axes change places, forward and back."""
         e = edges_of(problem)
-        copied = e.d_in * (e.gamma > 1 or not e.a_first) + e.between + e.d_out
-        return problem.tokens * (products_macs(e) + MOVE * copied)
+        copied = 0 if e.batch1 == e.batch2 == 1 else e.d_in * (e.gamma > 1 or not e.a_first) + e.between + e.d_out
+        return problem.tokens * (products_macs(e) + 3 * MOVE * copied)
 
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
@@ -63,7 +63,7 @@ class Materialised:
 def matrix(factors: Sequence[Tensor], problem: Problem) -> Tensor:  # (d_out, d_in)
     """The layer's matrix, in the type of its factors."""
     if problem.chain is not None:
-        return chain_materialise(factors, problem.chain.realization)[: problem.d_out, : problem.d_in]
+        return chain_materialise(factors, problem.chain)[: problem.d_out, : problem.d_in]
     if problem.edges is None:
         return factors[0]
     first, second = factors
@@ -85,5 +85,5 @@ def building_macs(problem: Problem) -> float:
     """Building W and moving it into place, once per call."""
     if problem.edges is None and problem.chain is None:
         return 0.0
-    terms = problem.edges.rho if problem.edges else problem.chain.realization.factors if problem.chain else 0
+    terms = problem.edges.rho if problem.edges else len(problem.chain.steps) if problem.chain else 0
     return problem.d_in * problem.d_out * (terms + 2 * MOVE)

@@ -14,26 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from space.realization import Realization
-from trainers.products import Edges, products, rows
+from trainers.chain import Chain
+from trainers.products import Edges, rows
 
 HALVES = (torch.bfloat16, torch.float16)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chain:
-    """The realization of a layer of three factors or more: equal where structure and widths are."""
-
-    realization: Realization
-
-    def _identity(self) -> tuple[str, int, int]:
-        return self.realization.structure.key, self.realization.d_in, self.realization.d_out
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Chain) and self._identity() == other._identity()
-
-    def __hash__(self) -> int:
-        return hash(self._identity())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +33,7 @@ class Problem:
         device: where it runs.
         grad: whether gradients are wanted.
         threads: of torch on a CPU.
-        chain: the realization of a layer of three factors or more; one of neither edges nor chain is dense.
+        chain: of a layer of three factors or more; one of neither edges nor chain is dense.
     """
 
     edges: Edges | None
@@ -66,7 +50,7 @@ class Problem:
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the factors, in the order of contraction."""
         if self.chain is not None:
-            return tuple(product.shape for product in products(self.chain.realization))
+            return self.chain.shapes
         return ((self.d_out, self.d_in),) if self.edges is None else self.edges.shapes
 
     @property

@@ -22,6 +22,9 @@ from trainers.plans.plain import MOVE, edges_of, products_macs
 from trainers.plans.problem import HALVES, Problem, differentiable_gradients, padded, trimmed
 from trainers.products import Edges
 
+PARTS = 16
+"""Parts of the backward pass on a CPU where nothing is computed twice: gradients of what lies between take less room."""
+
 
 @dataclass(frozen=True, slots=True)
 class Strided:
@@ -51,11 +54,10 @@ class Strided:
         return problem.edges is not None and problem.device.type in ("cpu", "cuda") and fits
 
     def cost(self, problem: Problem) -> float:
-        """The products, and features that move through memory."""
+        """The products, features that move through memory, and those between, whose small products are slow."""
         e = swapped(edges_of(problem)) if self.swapped else edges_of(problem)
-        copied = 0 if e.a_first else e.d_in + e.d_out
-        moved = e.d_in + e.d_out + (e.between if self.chunk else 2 * e.between) + copied
-        return problem.tokens * (products_macs(e) + MOVE / 2 * moved)
+        moved = (1 if e.a_first else 2) * (e.d_in + e.d_out)
+        return problem.tokens * (products_macs(e) + MOVE / 2 * moved + 2 * MOVE * e.between)
 
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
@@ -99,15 +101,15 @@ class _Strided(torch.autograd.Function):
         if torch.is_grad_enabled():
             wanted = ctx.needs_input_grad[:3]
             return (*differentiable_gradients(e, (x, first, second), wanted, dy), d_bias, None, None)
-        run = _Run(x, first, second, e, plan)
+        run = _Run(x, first, second, e, plan, parts=PARTS if x.device.type == "cpu" else 1)
         dx, (d_first, d_second) = run.gradients(x, dy, z)
         return dx, d_first.to(first.dtype), d_second.to(second.dtype), d_bias, None, None
 
 
 class _Run:
-    """One execution: the factors as batches of matrices, and buffers of the size of a chunk."""
+    """One execution: the factors as batches of matrices, and buffers of the size of a chunk, or of one of `parts`."""
 
-    def __init__(self, x: Tensor, first: Tensor, second: Tensor, e: Edges, plan: Strided) -> None:
+    def __init__(self, x: Tensor, first: Tensor, second: Tensor, e: Edges, plan: Strided, parts: int = 1) -> None:
         self.e = e
         self.dtype = torch.float32 if plan.wide else x.dtype
         left = first.to(self.dtype).unsqueeze(1).expand(e.gamma, e.x2, -1, -1, -1, -1)
@@ -115,7 +117,9 @@ class _Run:
         self.left = left.reshape(e.batch1, e.rows1, e.x1)
         self.right = right.reshape(e.batch2, e.y2, e.inner)
         tokens = len(x)
-        size = min(tokens, max(16, plan.chunk // max(e.d_in, e.between, e.d_out))) if plan.chunk else tokens
+        size = max(min(tokens, 256), -(-tokens // parts))
+        if plan.chunk:
+            size = min(size, max(16, plan.chunk // max(e.d_in, e.between, e.d_out)))
         self.parts = [slice(i, i + size) for i in range(0, tokens, size)] if tokens else []
         in_place = e.a_first and not plan.wide
         self.x_buffer = None if in_place else self._empty(x, size * e.d_in)
@@ -183,9 +187,7 @@ class _Run:
             beta = int(number > 0)
             columns = self.load(x[part], self.x_buffer)
             n = columns.shape[2]
-            z_part = z
-            if z_part is None:
-                z_part = torch.bmm(self.left, columns, out=self.between(n))
+            z_part = torch.bmm(self.left, columns, out=self.between(n)) if z is None else z[:, :, part]
             dz = dz_room[: e.between * n].view(e.batch1, e.rows1, n)
             d_rows = self.load_gradient(dy[part])
             d_right.baddbmm_(d_rows, self._grouped(z_part).mT, beta=beta)
