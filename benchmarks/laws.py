@@ -1,4 +1,4 @@
-"""Do the laws' intervals cover the truth, and how fast are they: `python -m benchmarks.laws [studies]`.
+"""Do the laws' intervals cover the truth, and how fast are they: `python -m benchmarks.laws [studies] [--seed N]`.
 
 A study resembles a small real one: loss E + A N^-alpha + B D^-beta at N MACs per token and D tokens, dense
 models of two sizes at three budgets, structures with one to four runs at those budgets, correlated points
@@ -9,14 +9,14 @@ at a quarter of the target, and the one that leads is looked at: the winner's cu
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from storage.laws import Book, Run, Standing, hold_out, leaderboard, rank
+from storage.laws import Book, Run, Standing, hold_out, rank
 
 RUNGS = np.array([1.2e11, 3.4e11, 9.6e11])
 TARGET = float(RUNGS[-1])
@@ -112,7 +112,7 @@ def loss_at(multiplier: float, compute: float, size: float, world: World) -> flo
 class Judged(NamedTuple):
     """Of one study: per structure but dense, (S,); then the leader, the favourite and the hold-out.
 
-    leader: first of the board that is not dense; favourite: the one most probably best, said: its probability.
+    leader: first of the board that is not dense; favourite: the one most probably best, said: its probability; floor: L_inf.
     """
 
     multiplier: np.ndarray
@@ -125,9 +125,10 @@ class Judged(NamedTuple):
     said: float
     best: bool
     held_out: bool
+    floor: bool
 
 
-def judge(board: list[Standing], truth: Truth, held_out: bool) -> Judged:
+def judge(board: list[Standing], truth: Truth, held_out: bool, floor: bool) -> Judged:
     """Compare a leaderboard with the truth."""
     order = sorted(truth.multiplier, key=lambda key: -truth.multiplier[key])
     rows = [row for row in board if row.key != "dense"]
@@ -148,6 +149,7 @@ def judge(board: list[Standing], truth: Truth, held_out: bool) -> Judged:
         favourite.probability_best,
         order[0] == favourite.key,
         held_out,
+        floor,
     )
 
 
@@ -163,15 +165,17 @@ SCENARIOS = {
 }
 
 
-def study_of(world: World, number: int) -> tuple[Judged, float]:
+def study_of(world: World, number: int, seed: int = 1) -> tuple[Judged, float]:
     """Verdict on one study, and the seconds its leaderboard took."""
-    runs, truth = make_study(world, np.random.default_rng([number, 1]))
+    runs, truth = make_study(world, np.random.default_rng([number, seed]))
     start = time.perf_counter()
-    board = leaderboard(runs, TARGET, seed=number)
+    book = Book.of(runs)
+    fits = book.both(seed=number)
+    board = rank(fits["compute"], fits["seconds"], TARGET)
     spent = time.perf_counter() - start
-    check = hold_out(runs, seed=number)
+    check, (low, high) = hold_out(runs, seed=number), fits["compute"].l_inf_interval
     assert check is not None
-    return judge(board, truth, check.low <= check.observed <= check.high), spent
+    return judge(board, truth, check.low <= check.observed <= check.high, low <= E <= high), spent
 
 
 HEADER = (
@@ -180,9 +184,10 @@ HEADER = (
     "leader",
     "loss",
     "rank",
-    "held out",
     "p(best)",
     "was best",
+    "held out",
+    "L_inf",
     "bias",
     "rmse",
     "width",
@@ -190,18 +195,18 @@ HEADER = (
 )
 
 
-def coverage(studies: int) -> None:
+def coverage(studies: int, seed: int) -> None:
     """Print how often 90 % intervals hold the truth, of what; p(best) against how often; log errors of multipliers."""
-    print(f"{studies} studies for each row, level 0.9\n")
+    print(f"{studies} studies for each row, seed {seed}, level 0.9\n")
     print(f"| {'':28s} | {' | '.join(HEADER)} |\n|{'-' * 30}|{'|'.join('-' * (len(name) + 2) for name in HEADER)}|")
     for name, world in SCENARIOS.items():
-        found = [study_of(world, number) for number in range(studies)]
+        found = [study_of(world, number, seed) for number in range(studies)]
         rows = [row for row, _ in found]
         multiplier, loss, place, single, error, width = (
             np.concatenate([getattr(row, field) for row in rows]) for field in Judged._fields[:6]
         )
-        leader, said, best, held = (float(np.mean([getattr(row, field) for row in rows])) for field in Judged._fields[6:])
-        numbers = [multiplier.mean(), multiplier[single].mean(), leader, loss.mean(), place.mean(), held, said, best]
+        leader, *rest = (float(np.mean([getattr(row, field) for row in rows])) for field in Judged._fields[6:])
+        numbers = [multiplier.mean(), multiplier[single].mean(), leader, loss.mean(), place.mean(), *rest]
         numbers += [error.mean(), np.sqrt(np.mean(error**2)), np.nanmean(width), np.mean([spent for _, spent in found])]
         cells = [f"{number:{len(title)}.3f}" for number, title in zip(numbers, HEADER, strict=True)]
         print(f"| {name:28s} | {' | '.join(cells)} |", flush=True)
@@ -243,14 +248,19 @@ def many_runs(key: str, count: int, rng: np.random.Generator) -> list[Run]:
 
 def boards(book: Book) -> list[Standing]:
     """Laws on both axes, and the leaderboard."""
-    return rank(book.laws("compute"), book.laws("seconds", seed=1), TARGET)
+    fits = book.both()
+    return rank(fits["compute"], fits["seconds"], TARGET)
 
 
-def main(studies: int = 200) -> None:
+def main() -> None:
     """Print everything."""
-    coverage(studies)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("studies", type=int, nargs="?", default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    coverage(given.studies, given.seed)
     refits()
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    main()

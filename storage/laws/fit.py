@@ -29,12 +29,14 @@ IDENTIFIED_SHARE, IDENTIFIED_RANGE = 0.05, 30.0
 """L_inf is identified when its draws spread by less than this share of the loss, and dense runs span this factor of compute:
 over less, sizes a little off their best bend a curve as much as L_inf does."""
 LEVEL = 0.9
+SAME_BUDGET = 0.3
+"""Runs whose log compute differs by less were given one budget: it is spent in whole steps."""
 
 
 def fit(axis: Axis, fronts: Mapping[str, Front], sums: Sums, scale: Scale, draws: int, seed: int) -> LawSet:
     """The laws of structures in the order of `fronts`, dense among them, from their sums on one axis."""
     population = np.array([key != DENSE for key in fronts])
-    found = sample(sums, population, scale.grid, scale.x_0, draws, np.random.default_rng(seed))
+    found = sample(sums, population, _budgets(fronts[DENSE]), scale.grid, scale.x_0, draws, np.random.default_rng(seed))
     identified = _identified(found, scale, fronts[DENSE], axis_row(axis))
     p_value = _pooling(sums, scale, found)
     row = axis_row(axis)
@@ -52,10 +54,15 @@ def fit(axis: Axis, fronts: Mapping[str, Front], sums: Sums, scale: Scale, draws
         exponent=float(found.estimate.pooled_exponent[0]),
         exponent_interval=_ends(found.draws.pooled_exponent),
         pooling_p=p_value,
-        effect=RunEffect(float(found.estimate.sigma[0]), *_ends(found.draws.sigma), found.size),
+        effect=RunEffect(float(found.estimate.sigma[0]), *_ends(found.draws.sigma), found.own, found.budget),
         estimate=found.estimate,
         draws=found.draws,
     )
+
+
+def _budgets(dense: Front) -> int:
+    """How many budgets of compute the dense runs were given."""
+    return 1 + int(np.sum(np.diff(np.sort(dense.x[0])) > SAME_BUDGET))
 
 
 def _identified(found: Posterior, scale: Scale, dense: Front, row: int) -> bool:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from storage.laws.book import laws
-from storage.laws.frontier import HULL_TOLERANCE
 from storage.laws.law_set import DENSE, interval
 from storage.laws.run import Run, finite, json_value
 
@@ -46,9 +45,9 @@ class HoldOut:
 def hold_out(runs: Sequence[Run], *, draws: int = 200, seed: int = 0) -> HoldOut | None:
     """Forecast the dense runs above KEPT_BELOW of the largest dense budget from all smaller runs.
 
-    What is forecast is the lowest loss of those of them that are on the frontier: the interval holds the luck of
-    runs, and sizes off their best, as well as what is unknown of the law. None when all dense runs are that large.
-    Runs of other structures of that budget are left out as well.
+    What is forecast is the lowest loss of those of them that are on the frontier, as large a part as of the smaller ones: the
+    interval holds the luck of each run, and that of the sizes of that budget, as well as what is unknown of the law. None
+    when all dense runs are that large. Runs of other structures of that budget are left out as well.
     """
     dense = [run for run in runs if run.structure == DENSE and run.usable]
     largest = max((run.flops for run in dense), default=0.0)
@@ -59,10 +58,11 @@ def hold_out(runs: Sequence[Run], *, draws: int = 200, seed: int = 0) -> HoldOut
     fits = laws(kept, draws=draws, seed=seed)
     unseen = [_lowest([run]) for run in dense if run.flops > KEPT_BELOW * largest]
     observed, baseline = min(unseen), _lowest(known)
-    rivals = sum(loss <= observed * (1 + HULL_TOLERANCE) for loss in unseen)
+    front = fits.laws[DENSE].front
+    rivals = max(1, round(len(unseen) * front.log_loss.size / len(known)))
     rng = np.random.default_rng(seed)
-    spread = np.sqrt(fits.draws.sigma**2 + 2 * fits.effect.size**2)
-    luck = spread * rng.standard_normal((rivals, draws)).min(axis=0)
+    luck = (fits.draws.sigma * rng.standard_normal((rivals, draws))).min(axis=0)
+    luck += fits.effect.budget * rng.standard_normal(draws)
     column = list(fits.laws).index(DENSE)
     forecast = fits.log_losses(column, np.array([np.log(largest)]))[:, 0] + luck
     low, high = np.exp(interval(forecast, 0.9))

@@ -26,13 +26,15 @@ DENSE = "dense"
 class RunEffect:
     """Spread between runs of one structure, in log loss, with its 90 % interval.
 
-    size: what a size off its best costs, in log loss (`storage.laws.posterior`): not luck, but as unknown.
+    size, budget: what a size off its best costs a structure, and all runs of one budget, in log loss
+    (`storage.laws.posterior`): not luck, but as unknown.
     """
 
     sigma: float
     low: float
     high: float
     size: float
+    budget: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +137,7 @@ class LawSet:
             "sigma_run": self.effect.sigma,
             "sigma_interval": [self.effect.low, self.effect.high],
             "size_effect": self.effect.size,
+            "budget_effect": self.effect.budget,
             "structures": structures,
         }
 

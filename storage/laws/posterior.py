@@ -9,12 +9,17 @@
 | sigma_q | | spread of slopes along a run, in log loss; estimated once, with a prior of a tenth of the slope |
 | b | bias | common to all such slopes: N(0, (a fifth of the slope)^2) |
 
-| h (q'/q)^2 / 2 | size | what a size off its best costs in log loss, by the spread q' of slopes: 0.6 to 2 % |
+| h (q'/q)^2 / 2 | size | what a size off its best costs in log loss, by the spread q' of slopes |
+| | own | of it, what a structure has to itself: 0.3 to 3 % |
+| | budget | and what all runs of one compute share: 0.8 to 3 % |
 
 A size off its best is not luck, since all runs of a structure, and all of one compute, share it, and no repetition
 narrows it. It shows in the slopes: near the optimum of A N^-alpha + B D^-beta with alpha = beta, a run whose size is m
-off in logarithm has a slope off by q alpha m / 2 and a loss above the frontier by h alpha^2 m^2 / 8. That size effect
-is added to the draws: to each level, and to the pooled exponent over the range of compute.
+off in logarithm has a slope off by q alpha m / 2 and a loss above the frontier by h alpha^2 m^2 / 8. The size effect
+is added to the draws: its own part to each level; the part of a budget, which does not change what structures are
+worth beside each other, to the pooled exponent over the range of compute.
+That part bends the curve as L_inf does. Runs of one budget are a cluster in the sense of Kish (1965): about L_inf n of
+them say as much as n / (1 + n budget^2 / sigma^2), so its evidence is raised to the inverse of that design effect.
 Each node of the grid is weighed by its evidence, the levels and exponents of all structures integrated out
 (`storage.laws.mixed`); a coarse grid finds where the weight is, a finer one covers that. A draw takes a node by
 weight, then everything else from its Gaussian. Draws are joint over structures, so they give intervals of
@@ -24,7 +29,7 @@ certainty. Spreads are those of a population: SAMPLE structures say as much abou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -37,13 +42,13 @@ from storage.laws.run import Array, Index, Mask
 SHARE_PRIOR = (0.5, 0.25)
 SIGMA_PRIOR, SIGMA_DOF = 0.01, 4.0
 TAU = (0.03, 0.06, 0.12, 0.24)
-TAU_WEIGHTS = (0.2, 0.35, 0.3, 0.15)
+TAU_WEIGHTS = (0.3, 0.4, 0.25, 0.05)
 SLOPE_PRIOR, SLOPE_DOF = 0.1, 4.0
 BIAS = 0.2
 LEAST_SLOPE = 0.01
-SIZE_EFFECT = (0.006, 0.02)
+OWN_SIZE, BUDGET_SIZE = (0.003, 0.03), (0.008, 0.03)
 LEAST_EXPONENT = 0.03
-RUNGS, LEAST_REACH = 3.0, 0.25
+LEAST_REACH = 0.25
 SAMPLE = 100
 
 _SIGMA_GRID = np.geomspace(0.001, 0.1, 9)
@@ -67,16 +72,20 @@ class Draws:
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """The estimate (one draw, everything at its mean) and the draws. size: the size effect, log loss."""
+    """The estimate (one draw, everything at its mean) and the draws. own, budget: the size effect, log loss."""
 
     estimate: Draws
     draws: Draws
-    size: float
+    own: float
+    budget: float
 
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Sums of a study with what is fixed for all nodes: slope, sigma_q (log loss), mean share (G,), what log compute spans."""
+    """Sums of a study with what is fixed for all nodes.
+
+    slope, sigma_q, size: log loss; share: mean share (G,); reach: what log compute spans; crowd: mean runs of a budget.
+    """
 
     sums: Sums
     population: Mask
@@ -84,7 +93,18 @@ class _Problem:
     sigma_q: float
     share: Array
     reach: float
+    crowd: float
     size: float
+
+    @property
+    def own(self) -> float:
+        """Size effect of one structure, log loss."""
+        return float(np.clip(self.size, *OWN_SIZE))
+
+    @property
+    def budget(self) -> float:
+        """Size effect that the runs of one budget share, log loss."""
+        return float(np.clip(self.size, *BUDGET_SIZE))
 
     def settings(self, node: Index, sigma: Array, omega: Array, tau: Array) -> Settings:
         """Spreads of log loss (tau: of the slope) as those of y at each node."""
@@ -95,32 +115,36 @@ class _Problem:
         return solve(self.sums.take(at.node), int(self.sums.levels.sum()), int(self.sums.slopes.sum()), self.population, at)
 
 
-def sample(sums: Sums, population: Mask, grid: Array, x_0: float, draws: int, rng: np.random.Generator) -> Posterior:
+def sample(
+    sums: Sums, population: Mask, budgets: int, grid: Array, x_0: float, draws: int, rng: np.random.Generator
+) -> Posterior:
     """Weigh the nodes, then draw the laws of all structures.
 
     Args:
         sums: of the structures (S,), at least one.
         population: (S,) False for dense.
+        budgets: number of budgets of compute that runs were given.
         grid: (G,) candidates of L_inf, nats.
         x_0: the reference of the sums, log compute.
         draws: number of draws.
         rng: of the draws.
     """
-    whole = _problem(sums, population)
-    nodes, weights = _weigh(_problem(*_thinned(sums, population), whole))
+    whole = _problem(sums, population, budgets)
+    thin, thinned = _thinned(sums, population)
+    nodes, weights = _weigh(replace(whole, sums=thin, population=thinned))
     share, spreads = _choose(nodes, weights, draws, rng)
     final = whole.solve(whole.settings(share, *spreads))
     root = np.linalg.cholesky(final.covariance)
     phi = final.mean + np.einsum("hij,hj->hi", root, rng.standard_normal(final.mean.shape))
     steepness = np.maximum(phi[:, 1], LEAST_EXPONENT)
-    phi[:, 1] = steepness * np.exp(whole.size / whole.share[share] / whole.reach / steepness * rng.standard_normal(draws))
+    phi[:, 1] = steepness * np.exp(whole.budget / whole.share[share] / whole.reach / steepness * rng.standard_normal(draws))
     level, exponent = final.conditional(phi, rng)
-    level += whole.size / whole.share[share][:, None] * rng.standard_normal(level.shape)
+    level += whole.own / whole.share[share][:, None] * rng.standard_normal(level.shape)
     drawn = _laws((level, exponent), grid[share], spreads[0], phi[:, 1], x_0)
     centre, middle = _middle(nodes, weights)
     best = whole.solve(whole.settings(centre, *middle))
     estimate = _laws(best.conditional(best.mean), grid[centre], middle[0], best.mean[:, 1], x_0)
-    return Posterior(estimate, drawn, whole.size)
+    return Posterior(estimate, drawn, whole.own, whole.budget)
 
 
 def _laws(found: tuple[Array, Array], l_inf: Array, sigma: Array, pooled: Array, x_0: float) -> Draws:
@@ -129,23 +153,21 @@ def _laws(found: tuple[Array, Array], l_inf: Array, sigma: Array, pooled: Array,
     return Draws(l_inf, sigma, pooled, level + exponent * x_0, exponent)
 
 
-def _problem(sums: Sums, population: Mask, like: _Problem | None = None) -> _Problem:
-    """Slope of log loss and its spread over runs at a middling L_inf; those of `like` for a sample of it."""
-    if like is not None:
-        return _Problem(sums, population, like.slope, like.sigma_q, like.share, like.reach, like.size)
+def _problem(sums: Sums, population: Mask, budgets: int) -> _Problem:
+    """Slope of log loss and its spread over runs at a middling L_inf, of a study whose runs were given so many budgets."""
     w = sums.table[0].sum(axis=1)
     share = np.sqrt(w / sums.levels.sum())
     weight, first, second = sums.table[:3, _MIDDLE].sum(axis=1)
-    reach = float(np.sqrt(max(RUNGS * (second / weight - (first / weight) ** 2), LEAST_REACH)))
+    reach = float(np.sqrt(max(budgets * (second / weight - (first / weight) ** 2), LEAST_REACH)))
     v, vk, vkk = sums.table[6:, _MIDDLE].sum(axis=1)
-    count = float(sums.slopes.sum())
+    count, crowd = float(sums.slopes.sum()), float(sums.levels.sum()) / budgets
     if count == 0:
-        return _Problem(sums, population, -LEAST_SLOPE * 10, SLOPE_PRIOR * LEAST_SLOPE * 10, share, reach, SIZE_EFFECT[0])
+        return _Problem(sums, population, -LEAST_SLOPE * 10, SLOPE_PRIOR * LEAST_SLOPE * 10, share, reach, crowd, 0.0)
     slope = min(vk / v * share[_MIDDLE], -LEAST_SLOPE)
     squares = max(vkk - vk**2 / v, 0.0) * max(count - 1, 0.0) / count
     sigma_q = np.sqrt((SLOPE_DOF * (SLOPE_PRIOR * slope) ** 2 + squares) / (SLOPE_DOF + count - 1))
-    size = float(np.clip(share[_MIDDLE] / 2 * (sigma_q / slope) ** 2, *SIZE_EFFECT))
-    return _Problem(sums, population, slope, float(sigma_q), share, reach, size)
+    size = float(share[_MIDDLE] / 2 * (sigma_q / slope) ** 2)
+    return _Problem(sums, population, slope, float(sigma_q), share, reach, crowd, size)
 
 
 def _thinned(sums: Sums, population: Mask) -> tuple[Sums, Mask]:
@@ -161,7 +183,20 @@ def _weigh(problem: _Problem) -> tuple[tuple[Index, Array], Array]:
     weight = _log_weights(problem, coarse)
     sigma, omega = (_around(np.log(coarse[1][row]), weight, grid) for row, grid in enumerate((_SIGMA_GRID, _OMEGA_GRID)))
     fine = _product(_FINE, sigma, omega, np.array(TAU))
-    return fine, _log_weights(problem, fine)
+    effect = 1 + problem.crowd * (problem.budget / sigma[sigma.size // 2]) ** 2
+    return fine, _clustered(_log_weights(problem, fine), float(effect))
+
+
+def _clustered(log_weight: Array, effect: float) -> Array:
+    """Log weights of the finer grid, the evidence about L_inf raised to the inverse of the design effect."""
+    table = log_weight.reshape(_FINE.size, -1)
+    evidence = logsumexp(table, axis=1, keepdims=True) - _share_prior(_FINE)[:, None]
+    return np.asarray((table + (1 / effect - 1) * (evidence - evidence.max())).ravel())
+
+
+def _share_prior(node: Index) -> Array:
+    """Log density of L_inf at places of the grid."""
+    return np.asarray(-0.5 * ((SHARES[node] - SHARE_PRIOR[0]) / SHARE_PRIOR[1]) ** 2)
 
 
 def _product(node: Index, *spreads: Array) -> tuple[Index, Array]:
@@ -186,7 +221,7 @@ def _log_weights(problem: _Problem, nodes: tuple[Index, Array]) -> Array:
     for start in range(0, node.size, chunk):
         piece = slice(start, start + chunk)
         parts.append(problem.solve(problem.settings(node[piece], sigma[piece], omega[piece], tau[piece])).log_evidence)
-    prior = -0.5 * ((SHARES[node] - SHARE_PRIOR[0]) / SHARE_PRIOR[1]) ** 2
+    prior = _share_prior(node)
     prior += -SIGMA_DOF * (np.log(sigma) + 0.5 * (SIGMA_PRIOR / sigma) ** 2)
     prior += np.interp(tau, TAU, np.log(TAU_WEIGHTS))
     return np.concatenate(parts) + prior

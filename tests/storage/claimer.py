@@ -1,14 +1,18 @@
-"""A driver as a process of its own: `claimer.py URL STUDY_ID MODE`.
+"""A driver as a process of its own, or several at once: `claimer.py URL STUDY_ID MODE [COUNT]`.
 
 `finish` runs trials until none is left to claim and prints their numbers, `hang` claims two and waits to be
-killed, `create` makes the database and a study and prints the study's id and its number of trials.
+killed, `create` makes the database and a study and prints the study's id and its number of trials. Several are forked
+before any of them opens the database, so that they share the imports and nothing else.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import traceback
 
+import alembic.command  # noqa: F401 - loaded once, for all
 from sqlalchemy import func, select
 
 from space.structure import Structure
@@ -56,5 +60,25 @@ def finish(ledger: Ledger, claim: Claim) -> None:
     ledger.finish(claim, "completed", loss=2.0, flops=1.0, tokens=1, steps=1, seconds=0.1)
 
 
+def forked(*given: str) -> int:
+    """The id of a process that does the same at once."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        main(*given)
+        code = 0
+    finally:
+        if code:
+            traceback.print_exc()
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    given, count = sys.argv[1:4], int(sys.argv[4]) if len(sys.argv) > 4 else 0
+    if not count:
+        main(*given)
+    children = [forked(*given) for _ in range(count)]
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    sys.exit(any(statuses))

@@ -344,11 +344,9 @@ def test_four_processes_claim_sixty_trials_each_once(
 ) -> None:
     plan = [planned("known", "monarch") for _ in range(30)]
     study = new_study(database, "crowd", 60, plan)
-    command = [sys.executable, str(CLAIMER), url, str(study.id), "finish"]
-    crowd = [subprocess.Popen(command, env=program_path, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    lines = [process.communicate(timeout=60)[0].split() for process in crowd]
-    assert [process.returncode for process in crowd] == [0] * 4
-    assert sorted(int(number) for one in lines for number in one) == list(range(60))
+    command = [sys.executable, str(CLAIMER), url, str(study.id), "finish", "4"]
+    crowd = subprocess.run(command, env=program_path, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    assert sorted(map(int, crowd.stdout.split())) == list(range(60))
     with database.reading() as session:
         trials = session.scalars(select(Trial).where(Trial.study_id == study.id)).all()
         assert Counter(t.state for t in trials) == {"completed": 60}

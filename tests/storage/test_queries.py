@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from storage import queries
 from storage.claims import Claim
 from storage.database import Database
 from storage.filters import Filters
-from storage.frames import POINT_COLUMNS, STUDY_COLUMNS, TRIAL_COLUMNS
+from storage.frames import POINT_COLUMNS, STUDY_COLUMNS, TRIAL_COLUMNS, answer
 from storage.ledger import Ledger
 from storage.status import status
 from storage.studies import StudyRecord, open_study
@@ -237,3 +238,21 @@ def test_every_query_names_an_unknown_study(lived: Database) -> None:
             query(lived, "frist")
     with pytest.raises(StudyError, match="no study 'frist'"):
         queries.select(lived, Filters(study="frist"))
+
+
+@pytest.mark.parametrize("ask", [queries.points, queries.attempts, queries.trials])
+@pytest.mark.parametrize(
+    "filters", [{}, {"study": "first"}, {"structure": "dense"}, {"omega": (0.0, 0.5)}, {"state": "running"}]
+)
+def test_a_page_is_the_beginning_of_the_whole_answer(lived: Database, ask: Any, filters: dict[str, Any]) -> None:
+    whole = answer(lived, ask(Filters(**filters)))
+    assert not whole.empty
+    for limit in (1, 2, 50):
+        pd.testing.assert_frame_equal(answer(lived, ask(Filters(**filters), limit)), whole.head(limit))
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"), [({"omega": (0.0, 0.2)}, [0]), ({"nu": (0.0, 1.0), "state": "truncated"}, [2]), ({"width": 8}, [])]
+)
+def test_filters_of_the_best_choose_structures_and_trials(lived: Database, filters: dict[str, Any], found: list[int]) -> None:
+    assert numbers(answer(lived, queries.best(Filters(study="first", **filters)))) == found

@@ -6,8 +6,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from space.errors import StudyError
 from space.structure import Structure
@@ -127,6 +128,19 @@ def test_a_book_kept_and_grown_is_the_book_of_all_runs(database: Database, fille
         expected = whole.laws(axis, draws=20).to_dict()  # type: ignore[arg-type]
         assert grown.laws(axis, draws=20).to_dict() == expected  # type: ignore[arg-type]
         assert warm.laws(axis, draws=20).to_dict() == expected  # type: ignore[arg-type]
+
+
+def test_where_nothing_can_be_kept_the_curves_are_read_once(database: Database, filled: Filled) -> None:
+    study = filled[0]
+    asked: list[str] = []
+    with Database.open(database.location.url.render_as_string(hide_password=False), timeout=0.05) as impatient:
+        event.listen(impatient.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        with database.session() as held:
+            database.lock(held, study.id)
+            board = results.leaderboard(impatient, study)
+    assert sum("FROM einsearch_trials JOIN einsearch_points" in statement for statement in asked) == 1
+    assert stored_fits(database, study.id, "standings") == []
+    pd.testing.assert_frame_equal(board, results.leaderboard(database, study))
 
 
 def test_kept_laws_name_their_points_and_are_made_again_by_their_hash(database: Database, filled: Filled) -> None:

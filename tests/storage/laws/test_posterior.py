@@ -133,7 +133,7 @@ def test_a_lonely_level_shrinks_to_its_population_and_a_known_one_does_not() -> 
             ends = np.full(2, 25.0)
             fronts.append(Front(np.stack([x, x]), log_loss, slope, ends, ends, 1.5, None, names, np.ones((count, 5), np.intp)))
         scale = Scale(1.4, 25.0)
-        found = sample(whole(fronts, scale), np.arange(13) > 0, scale.grid, 25.0, 50, np.random.default_rng(0)).estimate
+        found = sample(whole(fronts, scale), np.arange(13) > 0, 3, scale.grid, 25.0, 50, np.random.default_rng(0)).estimate
         loss = np.log(found.l_inf + np.exp(found.log_b[0] - found.exponent[0] * 25.0))
         return float(np.mean(np.delete(loss, [0, 1])) - loss[1])
 

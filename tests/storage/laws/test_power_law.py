@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import check_grad, minimize_scalar
+from scipy.optimize import check_grad, minimize, minimize_scalar
 
 from storage.laws.chinchilla import fit_surface
 from storage.laws.power_law import REACH, PowerLaw
-from storage.laws.robust import HUBER_DELTA, objective
+from storage.laws.robust import HUBER_DELTA, TIGHT, objective
 
 LAW = PowerLaw(0.9, 7.5, 0.3, 1e11, 1e12)
 
@@ -77,3 +77,26 @@ def test_a_loss_surface_and_its_optimum_are_recovered() -> None:
     assert np.log(surface.best_params(flops)) == pytest.approx(best.x, rel=1e-5)
     assert float(surface.frontier().predict(flops)) == pytest.approx(best.fun, rel=1e-9)
     assert surface.to_dict()["alpha"] == surface.alpha
+
+
+def test_no_start_finds_less_than_the_fit_and_a_mean_with_default_tolerances_stalls() -> None:
+    """240 points as in Hoffmann et al. (2022); the objective is about 1e-3 there, and its mean below tolerances."""
+    rng = np.random.default_rng(0)
+    params, flops = np.exp(rng.uniform(np.log([4e7, 6e18]), np.log([1.6e10, 3e21]), (240, 2))).T
+    tokens = flops / 6 / params
+    loss = (1.8172 + 477.8 * params**-0.3473 + 2143 * tokens**-0.3672) * np.exp(0.002 * rng.standard_t(3, 240))
+    given = np.log(np.column_stack([params, tokens])), np.log(loss)
+    fitted = fit_surface(params, tokens, loss)
+    assert (fitted.floor, fitted.alpha, fitted.beta) == pytest.approx((1.8172, 0.3473, 0.3672), rel=0.01)
+    starts = rng.uniform([-1, 0, 0, 0.2, 0.2], [1, 12, 12, 0.8, 0.8], (8, 5))
+    summed = [minimize(objective, start, given, "L-BFGS-B", jac=True, options=TIGHT).fun for start in starts]
+    assert fitted.objective <= min(summed) * (1 + 1e-9)
+
+    def mean(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = objective(theta, *given)
+        return value / 240, gradient / 240
+
+    stalled = minimize(mean, np.array([0.5, 5.0, 5.0, 0.5, 0.5]), method="L-BFGS-B", jac=True)
+    assert stalled.success
+    assert 240 * stalled.fun > 2 * fitted.objective
+    assert abs(np.exp(stalled.x[0]) - 1.8172) > 0.1

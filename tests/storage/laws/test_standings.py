@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from storage.laws import DENSE, Book, Run, hold_out, laws, leaderboard, log_multiplier, log_multipliers, rank, run_value
-from storage.laws.standings import NEEDS_DECADE
+from storage.laws.standings import NEEDS_DECADE, _places
 
 BENCHMARK = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "laws.py"), run_name="benchmark_of_laws")
 TARGET, World = BENCHMARK["TARGET"], BENCHMARK["World"]
@@ -91,20 +91,33 @@ def test_a_book_that_grew_is_the_book_of_all_runs() -> None:
 
 
 def test_intervals_cover_the_truth() -> None:
-    """40 studies: 90 % intervals must cover 85-97 % of multipliers and predictions; the binomial error is under 2 %."""
-    rows = []
-    for seed in range(40):
-        runs, truth = BENCHMARK["make_study"](World(), np.random.default_rng(100 + seed))
-        rows.append(BENCHMARK["judge"](leaderboard(runs, TARGET, seed=seed), truth, True))
+    """40 studies: 90 % intervals must cover 85-97 % of multipliers and predictions; the binomial error is under 2 %.
+
+    The runs of each budget share the fault of its size: the hold-out and L_inf are covered where that is reckoned with.
+    """
+    rows = [BENCHMARK["study_of"](World(), number, 100)[0] for number in range(40)]
     multiplier, prediction, place, single, error = (
         np.concatenate([getattr(row, name) for row in rows])
         for name in ("multiplier", "prediction", "place", "single", "error")
     )
     assert 0.85 <= multiplier.mean() <= 0.98
-    assert 0.83 <= multiplier[single].mean() <= 0.99
+    assert multiplier[single].mean() >= 0.85
     assert 0.85 <= prediction.mean() <= 0.98
     assert place.mean() >= 0.9
+    assert np.mean([row.held_out for row in rows]) >= 0.85
+    assert np.mean([row.floor for row in rows]) >= 0.85
     assert abs(error.mean()) < 0.05
+
+
+def test_places_are_the_shortest_interval_that_holds_the_level() -> None:
+    """Three structures: the second and the third swap in 6 % of the draws, which an interval of 90 % leaves out."""
+    draws = np.tile([3.0, 2.0, 1.0], (200, 1))
+    draws[:12, 1:] = [1.0, 2.0]
+    best, (low, high) = _places(draws, 0.9)
+    assert best.tolist() == [1.0, 0.0, 0.0]
+    assert (low.tolist(), high.tolist()) == ([1, 2, 3], [1, 2, 3])
+    low, high = _places(draws, 0.95)[1]
+    assert (low.tolist(), high.tolist()) == ([1, 2, 2], [1, 3, 3])
 
 
 def test_the_best_of_ten_that_ran_at_a_quarter_of_the_target_is_not_flattered() -> None:
