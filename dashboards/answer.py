@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from dashboards.numbers import count_text, interval_text, plain, scientific
+from dashboards.numbers import count_text, decimal_text, interval_text, scientific
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -102,8 +102,8 @@ def _law_caveats(laws: LawSet | None, best: Leader | None, target: float) -> lis
     if not laws.l_inf_identified:
         low, high = laws.l_inf_interval
         found.append(
-            f"The data do not settle the irreducible loss ({plain(laws.l_inf, 2)} nats, 90 % interval "
-            f"{plain(low, 2)} to {plain(high, 2)}): do not extrapolate these laws."
+            f"The data do not settle the irreducible loss ({decimal_text(laws.l_inf, 2)} nats, 90 % interval "
+            f"{decimal_text(low, 2)} to {decimal_text(high, 2)}): do not extrapolate these laws."
         )
     if best is None or best.key not in laws.laws:
         return found
@@ -111,7 +111,7 @@ def _law_caveats(laws: LawSet | None, best: Leader | None, target: float) -> lis
     if entry.runs < 3:
         found.append(f"{best.name} rests on {count_text(entry.runs, 'run')}: repeat it before relying on it.")
     if target > 1.05 * entry.law.high:
-        times = plain(target / entry.law.high, 1)
+        times = decimal_text(target / entry.law.high, 1)
         found.append(f"The target is {times} times the largest compute on the frontier of {best.name}.")
     if entry.edge is not None:
         found.append(f"The frontier of {best.name} touches the {entry.edge} that was run: its optimum may lie outside.")

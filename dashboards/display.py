@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dashboards.numbers import count_text, plain, seconds_text
+from dashboards.numbers import count_text, decimal_text, seconds_text
 from dashboards.terminal import best_text, drivers_text, spent_text, states_text
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _running(trials: tuple[RunningTrial, ...]) -> Table:
         rows.add_column(name, no_wrap=True, justify="right")
     for trial in trials[:MOST_RUNNING]:
         bar = ProgressBar(total=1.0, completed=trial.progress, width=10)
-        numbers = (str(trial.rung), str(trial.width), bar, plain(trial.loss, 4))
+        numbers = (str(trial.rung), str(trial.width), bar, decimal_text(trial.loss, 4))
         rows.add_row(str(trial.number), trial.kind, Text(trial.structure), *numbers)
     if len(trials) > MOST_RUNNING:
         rows.add_row("…", Text(f"and {count_text(len(trials) - MOST_RUNNING, 'more trial')}"))

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from dashboards.groups import KINDS, multiplier_axis, ring
-from dashboards.numbers import count_text, interval_text, plain
+from dashboards.numbers import count_text, decimal_text, interval_text
 from dashboards.style import MUTED, Trace, axis, empty_figure, figure, layout
 
 if TYPE_CHECKING:
@@ -62,10 +62,13 @@ def foresight_data(trials: DataFrame, predictions: DataFrame | None) -> Foresigh
         return ForesightData(())
     columns = ["number", "kind", "structure", "mean", "sd", "value"]
     rows = trials.loc[trials["value"].notna()].merge(predictions, on="number")[columns].sort_values("number")
-    return ForesightData(tuple(_point(int(number), *rest) for number, *rest in rows.itertuples(index=False, name=None)))
+    return ForesightData(
+        tuple(foresight_point(int(number), *rest) for number, *rest in rows.itertuples(index=False, name=None))
+    )
 
 
-def _point(number: int, kind: str, name: str, mean: float, sd: float, value: float) -> ForesightPoint:
+def foresight_point(number: int, kind: str, name: str, mean: float, sd: float, value: float) -> ForesightPoint:
+    """From the foreseen natural log multiplier, normal with `mean` and `sd`, and the measured one, `value`."""
     ends = mean - NORMAL_90 * sd, mean + NORMAL_90 * sd
     return ForesightPoint(number, kind, name, math.exp(mean), math.exp(ends[0]), math.exp(ends[1]), math.exp(value))
 
@@ -78,7 +81,7 @@ def foresight_text(data: ForesightData) -> str:
     were, came = ("was" if number == 1 else "were" for number in (count, data.inside))
     return (
         f"Of {count_text(count, 'trial')} that {were} foreseen, {data.inside} {came} measured inside the 90 % interval; "
-        f"foreseen and measured multipliers typically differ by a factor of {plain(data.error, 2)}."
+        f"foreseen and measured multipliers typically differ by a factor of {decimal_text(data.error, 2)}."
     )
 
 
@@ -111,7 +114,7 @@ def _bars(points: list[ForesightPoint], kind: str) -> Trace:
 def _marks(points: list[ForesightPoint], kind: str, few: bool) -> Trace:
     def hover(p: ForesightPoint) -> str:
         foreseen = interval_text(p.predicted, p.low, p.high)
-        return f"<b>{p.name}</b><br>trial {p.number}, {kind}<br>foreseen {foreseen}, measured {plain(p.measured, 2)}"
+        return f"<b>{p.name}</b><br>trial {p.number}, {kind}<br>foreseen {foreseen}, measured {decimal_text(p.measured, 2)}"
 
     return {
         "type": "scatter",

@@ -29,7 +29,7 @@ USED = "used"
 LOOKS = {
     USED: (BLUE, "circle"),
     "above the frontier": (VERMILLION, "triangle-up-open"),
-    "off the best of its run": (AMBER, "diamond-open"),
+    "before the end of its run": (AMBER, "diamond-open"),
     "loss rose again": (PURPLE, "x-thin-open"),
 }
 CAPTION = (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from dashboards.numbers import flops_text, interval_text, plain, seconds_text
+from dashboards.numbers import decimal_text, flops_text, interval_text, seconds_text
 from dashboards.tables import aligned
 from space.structure import Structure
 
@@ -25,14 +26,26 @@ def forecast_text(forecast: HoldOut) -> str:
     inside = "inside" if forecast.low <= forecast.observed <= forecast.high else "outside"
     return (
         f"dense at {flops_text(forecast.compute)} FLOPs, forecast from smaller runs: {predicted} nats; observed"
-        f" {plain(forecast.observed, 3)}, {inside} the interval"
+        f" {decimal_text(forecast.observed, 3)}, {inside} the interval"
     )
+
+
+def surface_text(found: Mapping[str, Any]) -> str:
+    """What the law L(N, D) of the dense runs says at the target compute, from `SurfaceLaw.to_dict`, in one sentence."""
+    fitted = found["surface"]
+    if fitted is None:
+        return f"{found['verdict']} of dense models for it"
+    powers = f"N^-{decimal_text(fitted['alpha'], 2)} and D^-{decimal_text(fitted['beta'], 2)}"
+    if found["best_params"] is None:
+        return f"falls as {powers}, but is {found['verdict']} by these data"
+    best = f"at the target the best dense model spends {flops_text(found['best_params'])} MACs on a token"
+    return f"falls as {powers}; {best}, for a loss of {decimal_text(found['loss'], 3)} nats; {found['verdict']}"
 
 
 def _shared(fits: LawSet) -> str:
     """The parameters that all structures share."""
     known = "" if fits.l_inf_identified else ", not identified by these data"
-    p_value = f", p = {plain(fits.pooling_p, 2)} for one exponent for all"
+    p_value = f", p = {decimal_text(fits.pooling_p, 2)} for one exponent for all"
     lines = [
         f"loss = L_inf + b {'C' if fits.axis == 'compute' else 'S'}^-a",
         f"L_inf  {interval_text(fits.l_inf, *fits.l_inf_interval, 3)} nats{known}",
@@ -49,7 +62,7 @@ def _each(fits: LawSet, width: int | None) -> str:
     entries = list(fits.laws.values())
     columns = {
         "structure": [Structure.parse(entry.key).name for entry in entries],
-        "a": [plain(entry.law.exponent, 3) for entry in entries],
+        "a": [decimal_text(entry.law.exponent, 3) for entry in entries],
         "runs": [str(entry.runs) for entry in entries],
         "range": [f"{unit(entry.law.low)} to {unit(entry.law.high)}" for entry in entries],
         "points": [_points(entry) for entry in entries],

@@ -136,6 +136,7 @@ def _laws(bundle: ReportBundle) -> list[str]:
         f"L∞ (nats per token): {laws['l_inf']}{unknown}",
         f"exponent a: {laws['exponent']}{pooling}",
         f"spread of runs: {laws['sigma']} of the loss",
+        *([f"size and data, L(N, D) of dense: {laws['surface']}"] if laws["surface"] else []),
     ]
     return ["\n".join(f"- {line}" for line in shared), _table(laws["rows"], LAW)]
 

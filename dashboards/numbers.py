@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 MISSING = "–"
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def flops_text(flops: float) -> str:
@@ -22,7 +22,7 @@ def scientific(value: float) -> str:
     if "e" not in text:
         return text
     mantissa, exponent = text.split("e")
-    return f"{mantissa}×10{exponent.translate(_SUPERSCRIPTS)}"
+    return f"{mantissa}×10{exponent.translate(SUPERSCRIPTS)}"
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -41,7 +41,7 @@ def seconds_text(seconds: float | None) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
 
 
-def plain(value: float, digits: int = 3) -> str:
+def decimal_text(value: float, digits: int = 3) -> str:
     """A number with `digits` decimals, or a dash when it is not known."""
     return f"{value:.{digits}f}" if math.isfinite(value) else MISSING
 
@@ -49,10 +49,10 @@ def plain(value: float, digits: int = 3) -> str:
 def interval_text(value: float, low: float, high: float, digits: int = 2) -> str:
     """A value with its interval, `'1.32 [1.10, 1.55]'`; `'1.32 [1.10, ?]'` without an upper end; alone without any."""
     if math.isfinite(value) and math.isfinite(low) and math.isnan(high):
-        return f"{plain(value, digits)} [{plain(low, digits)}, ?]"
+        return f"{decimal_text(value, digits)} [{decimal_text(low, digits)}, ?]"
     if not (math.isfinite(low) and math.isfinite(high)) or not math.isfinite(value):
-        return plain(value, digits)
-    return f"{plain(value, digits)} [{plain(low, digits)}, {plain(high, digits)}]"
+        return decimal_text(value, digits)
+    return f"{decimal_text(value, digits)} [{decimal_text(low, digits)}, {decimal_text(high, digits)}]"
 
 
 def count_text(count: float, noun: str) -> str:

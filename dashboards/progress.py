@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from dashboards.groups import broken_line, multiplier_axis, ring
-from dashboards.numbers import plain
+from dashboards.numbers import count_text, decimal_text
 from dashboards.style import (
     BLUE,
     GREEN,
@@ -104,10 +104,11 @@ def rungs_figure(paths: Sequence[RungPath], highlight: Sequence[str]) -> Figure:
 
 
 def _path_trace(name: str, paths: Sequence[RungPath], line: dict[str, object], size: int) -> Trace:
-    text = [
-        [f"<b>{path.name}</b><br>{plain(value, 2)} at {flops:.3g} FLOPs, {count} trials" for flops, value, count in path.places]
-        for path in paths
-    ]
+    def hover(path: RungPath, place: tuple[float, float, int]) -> str:
+        flops, value, count = place
+        return f"<b>{path.name}</b><br>{decimal_text(value, 2)} at {flops:.3g} FLOPs, {count_text(count, 'trial')}"
+
+    text = [[hover(path, place) for place in path.places] for path in paths]
     return {
         "type": "scatter",
         "mode": "lines+markers",

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from dashboards import foresight, left_out, story
+from dashboards import law_plots as together
 from dashboards.answer import answer, leader
 from dashboards.diagram import CAPTION as DIAGRAM_CAPTION
-from dashboards.plots import Plot, plots
+from dashboards.paper.loss import dense_line, families_data
+from dashboards.paper.ranking import exponents_data, multiplier_curves_data
+from dashboards.plots import Plot, highlighted, plots
 from dashboards.story import ReportBundle
-from dashboards.style import DARK_OF
+from dashboards.style import DARK_OF, few_decades
+from dashboards.taxonomy import TITLES
 from space.errors import DiskError
 
 ROWS = 12
@@ -69,6 +73,7 @@ def report_html(bundle: ReportBundle) -> str:
         facts=story.facts(bundle),
         plots=drawn,
         close=[name for name in drawn if name.startswith("close-")],
+        families=[name for name in drawn if name.startswith("family-")],
         figures=script_json(figures_json(drawn)),
         plotly=files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8"),
         leaderboard=story.standings(bundle.leaderboard),
@@ -90,6 +95,7 @@ def report_plots(bundle: ReportBundle) -> dict[str, Plot]:
     drawn = plots(bundle.trials, bundle.points, bundle.leaderboard, bundle.laws, bundle.target_compute)
     foreseen = foresight.foresight_figure(foresight.foresight_data(bundle.trials, bundle.predictions))
     drawn["foresight"] = Plot("foresight", "Foreseen and measured", foresight.CAPTION, foreseen)
+    drawn |= _law_plots(bundle)
     best = leader(bundle.leaderboard)
     for number, key in enumerate(["dense", *([best.key] if best is not None else [])]):
         if bundle.laws is not None and key in bundle.laws.laws:
@@ -100,12 +106,33 @@ def report_plots(bundle: ReportBundle) -> dict[str, Plot]:
     return drawn
 
 
+def _law_plots(bundle: ReportBundle) -> dict[str, Plot]:
+    """Plots of all laws together: what they save, their exponents, and three families."""
+    keys = list(bundle.leaderboard["key"])
+    target = bundle.target_compute
+    curves = multiplier_curves_data(bundle.laws, highlighted(bundle.leaderboard), target)
+    pooled = None if bundle.laws is None else bundle.laws.exponent_interval
+    savings = together.savings_figure(curves, target)
+    exponents = together.exponents_figure(exponents_data(bundle.laws, keys), pooled)
+    drawn = [
+        Plot("savings", "What the best save, over compute", together.SAVINGS_CAPTION, savings),
+        Plot("exponents", "Exponents of the laws", together.EXPONENTS_CAPTION, exponents),
+    ]
+    if bundle.laws is not None:
+        dense = dense_line(bundle.points, bundle.laws)
+        for family in families_data(bundle.points, bundle.leaderboard, bundle.laws):
+            shown = together.family_figure(family, dense)
+            title = f"Laws by {TITLES[family.exponent]}, {family.title}"
+            drawn.append(Plot(f"family-{family.exponent}", title, together.FAMILIES_CAPTION, shown))
+    return {plot.name: plot for plot in drawn}
+
+
 def figures_json(drawn: Mapping[str, Plot]) -> dict[str, Any]:
     """What templates/figures.js draws: the figures by name, and the partner of each colour on a dark page."""
-    return {
-        "figures": {n: json.loads(plot.figure.to_json()) for n, plot in drawn.items()},
-        "dark": dict(DARK_OF),
-    }
+    figures = {name: json.loads(plot.figure.to_json()) for name, plot in drawn.items()}
+    for shown in figures.values():
+        few_decades(shown)
+    return {"figures": figures, "dark": dict(DARK_OF)}
 
 
 def script_json(value: Any) -> str:

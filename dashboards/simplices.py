@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dashboards.groups import colour_bar, log_limit
-from dashboards.numbers import count_text, plain
+from dashboards.numbers import count_text, decimal_text
 from dashboards.style import GRID, MULTIPLIER_SCALE, MUTED, PAPER, Trace, empty_figure, figure, layout
 
 if TYPE_CHECKING:
@@ -102,6 +102,6 @@ def _trace(points: list[SimplexPoint], colour: dict[str, object]) -> Trace:
 
 
 def _hover(point: SimplexPoint) -> str:
-    best = f"<br>best {point.best}, multiplier {plain(point.multiplier, 2)}" if point.multiplier > 0 else ""
+    best = f"<br>best {point.best}, multiplier {decimal_text(point.multiplier, 2)}" if point.multiplier > 0 else ""
     split = ", ".join(f"{share:.2f}" for share in point.split)
     return f"({split})<br>{count_text(point.structures, 'structure')}{best}"

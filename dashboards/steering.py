@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dashboards.groups import FULL, KINDS, group, multiplier_axis, ring
-from dashboards.numbers import plain
+from dashboards.numbers import decimal_text
 from dashboards.style import INK, MUTED, SOFT, Trace, axis, empty_figure, figure, layout
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _kind_trace(data: SteeringData, kind: str) -> Trace:
         "x": [point.number for point in mine],
         "y": [point.multiplier for point in mine],
         "marker": ring(KINDS[kind], size=8 if few else 4) | {"opacity": 0.85 if few else 0.5},
-        "text": [f"<b>{p.name}</b><br>trial {p.number}, {kind}, {plain(p.multiplier, 2)}" for p in mine],
+        "text": [f"<b>{p.name}</b><br>trial {p.number}, {kind}, {decimal_text(p.multiplier, 2)}" for p in mine],
         "hoverinfo": "text",
     }
 

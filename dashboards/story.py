@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from dashboards.answer import caveats, leader
 from dashboards.diagram import diagram_data, diagram_facts, diagram_svg
 from dashboards.foresight import foresight_data, foresight_text
-from dashboards.laws import forecast_text
-from dashboards.numbers import interval_text, plain, scientific, seconds_text
+from dashboards.laws import forecast_text, surface_text
+from dashboards.numbers import decimal_text, interval_text, scientific, seconds_text
 from space.structure import Structure
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from storage.laws import HoldOut, LawSet
+    from storage.laws import HoldOut, LawSet, SurfaceLaw
 
 ALL_ROWS = 300
 """Rows of the leaderboard and of the laws that a report has room for."""
@@ -49,7 +49,7 @@ class ReportBundle:
 
     `target_compute` in FLOPs; `width` is the one at which structures are drawn; `seconds` is what
     all its trials trained.  `timed` are the laws over seconds; `predictions` what the model of the search foresaw
-    (see `dashboards.foresight`).
+    (see `dashboards.foresight`); `surface` the law L(N, D) of dense.
     """
 
     study: str
@@ -71,6 +71,7 @@ class ReportBundle:
     forecast: HoldOut | None = None
     timed: LawSet | None = None
     predictions: DataFrame | None = None
+    surface: SurfaceLaw | None = None
 
 
 def sentences(bundle: ReportBundle) -> list[str]:
@@ -84,7 +85,7 @@ def _tested(bundle: ReportBundle) -> list[str]:
     test = bundle.forecast
     if test is None:
         return []
-    naive = f"assuming that more compute brings nothing would have said {plain(test.baseline, 3)}"
+    naive = f"assuming that more compute brings nothing would have said {decimal_text(test.baseline, 3)}"
     better = "the law did better" if test.better_than_baseline else "the law did no better"
     return [f"The laws' own test: {forecast_text(test)}; {naive}, so {better}."]
 
@@ -119,8 +120,8 @@ def facts(bundle: ReportBundle) -> list[tuple[str, str]]:
     """The figures under the answer."""
     done = int((~bundle.trials["state"].isin(["queued", "running"])).sum())
     return [
-        (plain(done, 0), "trials finished"),
-        (plain(bundle.trials["key"].nunique(), 0), "structures tried"),
+        (decimal_text(done, 0), "trials finished"),
+        (decimal_text(bundle.trials["key"].nunique(), 0), "structures tried"),
         (scientific(bundle.flops_spent), "training FLOPs spent"),
         (scientific(bundle.target_compute), "FLOPs is the target"),
         (seconds_text(bundle.seconds), "of training"),
@@ -141,7 +142,7 @@ def _standing(row: Mapping[Any, Any]) -> dict[str, str]:
         "multiplier": interval("multiplier"),
         "time": interval("seconds_multiplier") if "seconds_multiplier" in row else "",
         "loss": interval("loss", 3),
-        "place": " · ".join(plain(row[name], 2) for name in ("omega", "psi", "nu")),
+        "place": " · ".join(decimal_text(row[name], 2) for name in ("omega", "psi", "nu")),
         "trials": str(row["trials"]),
         "flops": scientific(row["flops"]),
         "verdict": row["verdict"],
@@ -160,8 +161,9 @@ def law_table(bundle: ReportBundle) -> dict[str, Any] | None:
         "l_inf": interval_text(fits.l_inf, *fits.l_inf_interval, 3),
         "identified": fits.l_inf_identified,
         "exponent": interval_text(fits.exponent, *fits.exponent_interval, 3),
-        "pooling": plain(fits.pooling_p, 2) if math.isfinite(fits.pooling_p) else "",
+        "pooling": decimal_text(fits.pooling_p, 2) if math.isfinite(fits.pooling_p) else "",
         "sigma": f"{100 * fits.effect.sigma:.1f} %",
+        "surface": "" if bundle.surface is None else surface_text(bundle.surface.to_dict()),
         "rows": [_law(fits, key, names[key]) for key in order[:ALL_ROWS]],
     }
 
@@ -176,7 +178,7 @@ def _law(fits: LawSet, key: str, name: str) -> dict[str, str]:
     left = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     return {
         "structure": name,
-        "exponent": plain(entry.law.exponent, 3),
+        "exponent": decimal_text(entry.law.exponent, 3),
         "range": f"{scientific(entry.law.low)} to {scientific(entry.law.high)}",
         "runs": str(entry.runs),
         "used": str(used),

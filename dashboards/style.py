@@ -8,15 +8,19 @@ and dash.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dashboards.numbers import SUPERSCRIPTS
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 Trace = dict[str, Any]
+FEW_DECADES, FEW_STEPS = 1.7, 0.7
 _PLAIN: ContextVar[bool] = ContextVar("einsearch_plain_figures", default=False)
 
 INK, SOFT, MUTED, GRID, PAPER = "#1d2129", "#5b6270", "#b4bac4", "#e7e9ed", "#ffffff"
@@ -106,6 +110,31 @@ def layout(height: int, **more: Any) -> dict[str, Any]:
         "dragmode": False,
     }
     return base | more
+
+
+def few_decades(drawn: dict[str, Any]) -> None:
+    """Give logarithmic axes of decades that span less than two of them more marks, each written out: 2×10⁹, 5×10⁹, 10¹⁰.
+
+    Args:
+        drawn: a figure as JSON values, `data` and `layout`; changed in place.
+    """
+    for name in ("x", "y"):
+        place = drawn["layout"].get(f"{name}axis", {})
+        if place.get("type") != "log" or place.get("dtick") != 1:
+            continue
+        values = [value for trace in drawn["data"] for value in trace.get(name) or [] if value is not None and value > 0]
+        if values and math.log10(max(values) / min(values)) < FEW_DECADES:
+            place.pop("dtick")
+            place |= _marks(math.log10(min(values)), math.log10(max(values)))
+
+
+def _marks(low: float, high: float) -> dict[str, Any]:
+    """Marks at 1, 2 and 5 of each decade between two powers of ten, more where there is less than one decade."""
+    steps = (1, 2, 5) if high - low > FEW_STEPS else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    marks = [(step, power) for power in range(math.floor(low) - 1, math.ceil(high) + 1) for step in steps]
+    near = [(step, power) for step, power in marks if low - 0.1 <= power + math.log10(step) <= high + 0.1]
+    words = [(f"{step:g}×" if step != 1 else "") + f"10{str(power).translate(SUPERSCRIPTS)}" for step, power in near]
+    return {"tickvals": [step * 10.0**power for step, power in near], "ticktext": words}
 
 
 class PlainFigure:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dashboards.numbers import MISSING, flops_text, interval_text, plain, seconds_text
+from dashboards.numbers import MISSING, decimal_text, flops_text, interval_text, seconds_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,7 +27,7 @@ def _when(seconds: float) -> str:
 
 
 def _digits(digits: int) -> Callable[[float], str]:
-    return lambda value: plain(value, digits)
+    return lambda value: decimal_text(value, digits)
 
 
 _FORMATS: Mapping[str, Callable[[float], str]] = {

@@ -101,7 +101,9 @@ def _limit(data: TaxonomyData) -> float:
 
 def _trace(data: TaxonomyData, points: tuple[TaxonomyPoint, ...], quantities: tuple[Quantity, ...]) -> Trace:
     """Markers over two or three quantities; grey where there is no multiplier."""
-    limit = _limit(data)
+    limit, uppermost = _limit(data), _uppermost(points, quantities)
+    crowds = [crowd for _, crowd in uppermost]
+    points = tuple(point for point, _ in uppermost)
     shades = {"colorscale": MULTIPLIER_SCALE, "cmin": -limit, "cmax": limit}
     logs = [math.log(point.multiplier) for point in points if math.isfinite(point.multiplier)]
     colour = {"color": logs, **shades} if logs else {"color": MUTED}
@@ -117,12 +119,22 @@ def _trace(data: TaxonomyData, points: tuple[TaxonomyPoint, ...], quantities: tu
             "opacity": 0.9,
             "line": {"color": PAPER, "width": 1},
         },
-        "text": [_hover(point) for point in points],
+        "text": [_hover(point, crowd) for point, crowd in zip(points, crowds, strict=True)],
         "hoverinfo": "text",
         **places,
     }
 
 
-def _hover(point: TaxonomyPoint) -> str:
+def _uppermost(points: tuple[TaxonomyPoint, ...], quantities: tuple[Quantity, ...]) -> list[tuple[TaxonomyPoint, int]]:
+    """Of the points at one place the last, which is all that is seen of them, and how many they are."""
+    found: dict[tuple[float, ...], tuple[TaxonomyPoint, int]] = {}
+    for point in points:
+        place = tuple(round(getattr(point, quantity), 3) for quantity in quantities)
+        found[place] = point, found.pop(place, (point, 0))[1] + 1
+    return list(found.values())
+
+
+def _hover(point: TaxonomyPoint, crowd: int) -> str:
     where = f"ω {point.omega:.2f}, ψ {point.psi:.2f}, ν {point.nu:.2f}"
-    return f"{multiplier_hover(point.name, point.multiplier, point.low, point.high)}<br>{where}"
+    others = f"<br>the best of {crowd} here" if crowd > 1 else ""
+    return f"{multiplier_hover(point.name, point.multiplier, point.low, point.high)}<br>{where}{others}"

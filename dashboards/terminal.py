@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from dashboards.numbers import flops_text, interval_text, plain, seconds_text
+from dashboards.numbers import decimal_text, flops_text, interval_text, seconds_text
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -104,8 +104,8 @@ def finished_line(trial: FinishedTrial, done: int, budget: int) -> str:
     """One finished trial in one line without control codes."""
     return (
         f"[{done}/{budget}] trial {trial.number} {trial.state}: {trial.kind} {trial.structure} rung "
-        f"{trial.rung} width {trial.width}, loss {plain(trial.loss, 4)}, multiplier "
-        f"{plain(trial.multiplier, 2)}, {flops_text(trial.flops)} FLOPs, {seconds_text(trial.seconds)}"
+        f"{trial.rung} width {trial.width}, loss {decimal_text(trial.loss, 4)}, multiplier "
+        f"{decimal_text(trial.multiplier, 2)}, {flops_text(trial.flops)} FLOPs, {seconds_text(trial.seconds)}"
     )
 
 
@@ -125,7 +125,7 @@ def running_line(trial: RunningTrial) -> str:
     """One running trial in one line without control codes."""
     return (
         f"trial {trial.number} running: {trial.kind} {trial.structure} rung {trial.rung} width {trial.width}, "
-        f"{100 * trial.progress:.0f} % done, loss {plain(trial.loss, 4)}"
+        f"{100 * trial.progress:.0f} % done, loss {decimal_text(trial.loss, 4)}"
     )
 
 

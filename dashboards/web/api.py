@@ -125,6 +125,7 @@ def read_leaderboard(request: Request, study: StudyId) -> models.Leaderboard:
         structures=found.get("rows", []),
         laws=found.get("laws"),
         forecast=found.get("forecast"),
+        surface=found.get("surface"),
     )
 
 
@@ -217,7 +218,7 @@ def asked_for(
     """A request for a plot."""
     others = tuple(study_of(state, study) for study in dict.fromkeys(numbers(beside)) if study != record.id)
     left_out = tuple(sorted(set(numbers(exclude))))
-    return Asked(state.watch, state.fitting, record, structure, left_out, trial, others, everything, wait)
+    return Asked(state.watch, state.fitting, state.foresight, record, structure, left_out, trial, others, everything, wait)
 
 
 def numbers(text: str) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -34,16 +34,20 @@ THREADS = 4
 _YEAR = "public, max-age=31536000, immutable"
 
 
-def create_app(database: Database, url: str, *, token: str | None, hosts: frozenset[str]) -> ASGIApp:
+def create_app(
+    database: Database, url: str, *, token: str | None, hosts: frozenset[str], foresight: Sequence[str] | None = None
+) -> ASGIApp:
     """The page over an open database.
 
     Args:
         url: the database's URL, for the helper processes, which open it themselves.
         token: what every request has to bring; None where none is wanted.
         hosts: the names under which the page may be asked for.
+        foresight: the command of a helper that says what the search foresaw, for `dashboards.web.fitting`; None without one.
     """
     watch = Watch(database)
-    state = State(database, watch, Fitting(url, watch.tell), optuna_views.OptunaViews(database, url))
+    foreseeing = None if foresight is None else Fitting(url, watch.tell, foresight)
+    state = State(database, watch, Fitting(url, watch.tell), foreseeing, optuna_views.OptunaViews(database, url))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -88,6 +92,10 @@ def _errors(app: FastAPI) -> None:
             return JSONResponse({"detail": found}, 422)
         words = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in found)
         return pages.trouble(request, 422, words)
+
+    @app.exception_handler(pages.StillReading)
+    def reading(request: Request, error: pages.StillReading) -> Response:
+        return pages.waiting(request, error.record)
 
     @app.exception_handler(EinsearchError)
     def ours(request: Request, error: EinsearchError) -> Response:

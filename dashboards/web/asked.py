@@ -22,6 +22,7 @@ class Asked:
 
     watch: Watch
     fitting: Fitting
+    foresight: Fitting | None
     record: StudyRecord
     structure: str = ""
     exclude: tuple[int, ...] = ()
@@ -38,6 +39,12 @@ class Asked:
     def fit(self, want: str, **more: Any) -> Fit:
         """A fit of the present results; see `Fitting.get`."""
         return self.fitting.get(self.record.id, self.snapshot.fit_version, want, self.wait, **more)
+
+    def foreseen(self) -> Fit:
+        """What the search foresaw of the trials."""
+        if self.foresight is None:
+            return Fit({"error": "No model of the search can be asked here."}, True)
+        return self.foresight.get(self.record.id, self.snapshot.fit_version, "foresight", self.wait)
 
     def rows(self) -> list[dict[str, Any]]:
         """The leaderboard as far as it is known."""

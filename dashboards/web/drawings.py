@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dashboards import curves, frontier, law_view, multipliers, progress, simplices, steering, taxonomy
-from dashboards.style import plainly
+from dashboards import curves, foresight, frontier, law_view, multipliers, progress, simplices, steering, taxonomy
+from dashboards.style import few_decades, plainly
 from dashboards.web import structure_plots, trial_plots
 from dashboards.web.asked import Asked
 
@@ -62,6 +62,7 @@ PLOTS: Mapping[str, Plot] = {
     "share": Plot(
         "Where the search looks", steering.SHARE_CAPTION, 260, lambda asked: steering.share_figure(trial_plots.steered(asked))
     ),
+    "foresight": Plot("Foreseen and measured", foresight.CAPTION, 420, trial_plots.draw_foresight),
     "curves": Plot("Learning curves", curves.CAPTION, 420, trial_plots.draw_curves),
     "trial": Plot(
         "Learning curve", "The validation loss of this trial as it trains, the warmup included.", 340, trial_plots.draw_trial
@@ -73,7 +74,6 @@ PLOTS: Mapping[str, Plot] = {
 """All plots of a study."""
 
 
-FEW_DECADES = 1.7
 _ONE = threading.Lock()
 
 
@@ -94,12 +94,7 @@ def figure_of(plot: Plot, asked: Asked) -> dict[str, Any]:
     with _ONE, plainly():
         drawn = plot.draw(asked)
         found: dict[str, Any] = json_values({"data": drawn.data, "layout": drawn.layout})
-    for name in ("x", "y"):
-        axis = found["layout"].get(f"{name}axis", {})
-        if axis.get("type") == "log" and axis.get("dtick") == 1:
-            values = [v for trace in found["data"] for v in trace.get(name, []) if v is not None and v > 0]
-            if values and math.log10(max(values) / min(values)) < FEW_DECADES:
-                axis["dtick"] = "D2"
+    few_decades(found)
     return found
 
 

@@ -1,7 +1,8 @@
 """The helper process that fits laws for the web page: `python -m dashboards.web.fit_worker`.
 
 One JSON object a line on stdin, one JSON object a line on stdout. The server starts it when a page wants laws; it ends
-when nobody has asked for a while. So the server itself never loads scipy or pandas.
+when nobody has asked for a while. So the server itself never loads scipy or pandas. It begins with what drivers have kept
+of the laws, reads the curves of those structures only that have new results, and writes nothing.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import os
 import select
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dashboards.frontier import law_curve
 from space.errors import EinsearchError, StudyError
 from storage import laws, results
+from storage.books import book
+from storage.curves import by_chunks, measured, runs
 from storage.database import Database
-from storage.laws.frontier import frontier
+from storage.laws.frontier import frontier, fronts
+from storage.laws.run import AXES, by_structure
 from storage.studies import StudyRecord, read_study
 
 IDLE_SECONDS = 300.0
@@ -27,6 +31,16 @@ _KEPT = 4
 _NICE = 10
 """The page comes first, and so do the trials of this machine."""
 _POINTS = 6000
+NO_DENSE = "no dense trial has a result (or you have left it out), so nothing can be compared with dense yet"
+
+Totals = dict[str, tuple[int, float]]
+
+
+class Known(NamedTuple):
+    """The book of a study's laws, and the totals of the trials that it was made of."""
+
+    totals: Totals
+    book: laws.Book
 
 
 class Fitter:
@@ -34,72 +48,99 @@ class Fitter:
 
     def __init__(self, url: str) -> None:
         self.database = Database.open(url)
-        self._fits: dict[Any, tuple[list[laws.Run], laws.LawSet]] = {}
+        self._books: dict[int, Known] = {}
+        self._fits: dict[Any, laws.LawSet] = {}
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one request: `want` is `board`, `curves` or `law`."""
         with self.database.reading() as session:
             record = read_study(session, asked["study"])
-        runs, fits = self._fit(record, asked["version"], asked.get("exclude", []))
         if asked["want"] == "board":
-            return self._board(record, runs, fits)
+            return self._board(record, asked["version"])
+        fits = self._fit(record, asked["version"], asked.get("exclude", []))
         if asked["want"] == "curves":
             known = [key for key in asked["keys"] if key in fits.laws]
             return {"curves": {key: _curve(fits, key, record.target_compute) for key in known}}
-        return _law(record, runs, fits, asked["key"])
+        return self._law(record, fits, asked["key"], asked.get("exclude", []))
 
-    def _fit(self, record: StudyRecord, version: str, exclude: list[int]) -> tuple[list[laws.Run], laws.LawSet]:
+    def book(self, record: StudyRecord) -> laws.Book:
+        """The book of a study as the ledger stands: only structures with new results are read again."""
+        now, known = measured(self.database, record), self._books.get(record.id)
+        if known is None or not set(known.totals) <= set(now):
+            found = book(self.database, record)
+            if found is None:
+                raise StudyError(NO_DENSE)
+        else:
+            found = known.book
+            for fresh in by_chunks(self.database, record, [key for key in now if known.totals.get(key) != now[key]]):
+                found = found.with_runs(fresh)
+        self._books[record.id] = Known(now, found)
+        return found
+
+    def _fit(self, record: StudyRecord, version: str, exclude: list[int]) -> laws.LawSet:
         place = record.id, version, tuple(exclude)
         if place not in self._fits:
-            left_out = {str(number) for number in exclude}
-            runs = [run for run in results.runs(self.database, record) if run.run_id not in left_out]
-            if not any(run.structure == laws.DENSE and run.usable for run in runs):
-                raise StudyError(
-                    "no dense trial has a result (or you have left it out), so nothing can be compared with dense yet"
-                )
-            found = runs, laws.laws(runs, seed=record.seed)
+            whole = self.book(record)
+            chosen = self._without(whole, record, exclude) if exclude else whole
             while len(self._fits) >= _KEPT:
                 self._fits.pop(next(iter(self._fits)))
-            self._fits[place] = found
+            self._fits[place] = chosen.laws(draws=results.DRAWS, seed=record.seed)
         return self._fits[place]
 
-    def _board(self, record: StudyRecord, runs: list[laws.Run], fits: laws.LawSet) -> dict[str, Any]:
-        """The leaderboard as rows, the laws without their draws, and the laws' own test."""
-        board = results.leaderboard(self.database, record)
-        forecast = laws.hold_out(runs, seed=record.seed)
-        rows = [{str(name): _plain(value) for name, value in row.items()} for row in board.to_dict("records")]
-        return {"rows": rows, "laws": fits.to_dict(), "forecast": None if forecast is None else forecast.to_dict()}
+    def _without(self, whole: laws.Book, record: StudyRecord, exclude: list[int]) -> laws.Book:
+        """The book as it would be without some trials."""
+        touched = {run.structure for run in runs(self.database, record, numbers=exclude)}
+        left = [run for run in runs(self.database, record, structures=touched) if int(run.run_id) not in exclude]
+        kept = {key: front for key, front in whole.fronts.items() if key not in touched}
+        found = kept | fronts(by_structure(left))
+        if laws.DENSE not in found:
+            raise StudyError(NO_DENSE)
+        tables = {axis: {key: table for key, table in whole.tables[axis].items() if key in kept} for axis in AXES}
+        return laws.Book(found, tables)
+
+    def _board(self, record: StudyRecord, version: str) -> dict[str, Any]:
+        """The leaderboard as rows, the laws without their draws and points, their own test, the law L(N, D) of dense."""
+        board = results.leaderboard(self.database, record, lambda: self.book(record))
+        shown = self._fit(record, version, []).to_dict()
+        for entry in shown["structures"].values():
+            entry.pop("points")
+        forecast = results.forecast(self.database, record)
+        surface = results.surface(self.database, record).to_dict()
+        rows = [{str(name): _json(value) for name, value in row.items()} for row in board.to_dict("records")]
+        test = None if forecast is None else forecast.to_dict()
+        return {"rows": rows, "laws": shown, "forecast": test, "surface": surface}
+
+    def _law(self, record: StudyRecord, fits: laws.LawSet, key: str, exclude: list[int]) -> dict[str, Any]:
+        """One structure's law: its curve and band, and each point with what became of it and its distance from the law."""
+        if key not in fits.laws:
+            return {"error": "this structure has no run that could enter a law yet"}
+        entry, all_runs = fits.laws[key], runs(self.database, record, structures=[key])
+        mine = [run for run in all_runs if run.usable and int(run.run_id) not in exclude]
+        judged = frontier(mine)
+        compute, loss = np.exp(judged.x), np.exp(judged.log_loss)
+        residual = judged.log_loss - np.log(entry.law.predict(compute))
+        numbers = [int(mine[owner].run_id) for owner in judged.run]
+        lines = zip(numbers, compute.tolist(), loss.tolist(), judged.reason, residual.tolist(), strict=True)
+        points = [line for line in lines if np.isfinite(line[2])]
+        value, draws = laws.log_multiplier(fits, key, record.target_compute)
+        low, high = np.quantile(draws, [0.05, 0.95])
+        return {
+            "curve": _curve(fits, key, record.target_compute),
+            "points": points[:: -(-len(points) // _POINTS)],
+            "verdict": entry.verdict,
+            "edge": entry.edge,
+            "runs": entry.runs,
+            "multiplier": [float(np.exp(number)) for number in (value, low, high)],
+            "l_inf": [fits.l_inf, *fits.l_inf_interval],
+            "exponent": entry.law.exponent,
+        }
 
 
 def _curve(fits: laws.LawSet, key: str, target: float) -> dict[str, Any]:
     return law_curve(fits, key, target)._asdict()
 
 
-def _law(record: StudyRecord, runs: list[laws.Run], fits: laws.LawSet, key: str) -> dict[str, Any]:
-    """One structure's law: its curve and band, and each point with what became of it and its distance from the law."""
-    if key not in fits.laws:
-        return {"error": "this structure has no run that could enter a law yet"}
-    entry, mine = fits.laws[key], [run for run in runs if run.structure == key and run.usable]
-    front = frontier(mine)
-    compute, loss = np.exp(front.x), np.exp(front.log_loss)
-    residual = front.log_loss - np.log(entry.law.predict(compute))
-    numbers = [int(mine[owner].run_id) for owner in front.run]
-    points = list(zip(numbers, compute.tolist(), loss.tolist(), front.reason, residual.tolist(), strict=True))
-    value, draws = laws.log_multiplier(fits, key, record.target_compute)
-    low, high = np.quantile(draws, [0.05, 0.95])
-    return {
-        "curve": _curve(fits, key, record.target_compute),
-        "points": points[:: max(len(points) // _POINTS, 1)],
-        "verdict": entry.verdict,
-        "edge": entry.edge,
-        "runs": entry.runs,
-        "multiplier": [float(np.exp(number)) for number in (value, low, high)],
-        "l_inf": [fits.l_inf, *fits.l_inf_interval],
-        "exponent": entry.law.exponent,
-    }
-
-
-def _plain(value: Any) -> Any:
+def _json(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not np.isfinite(value) else value
 

@@ -9,14 +9,15 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 Answer = dict[str, Any]
 _KEPT = 16
-GONE = "the process that fits laws has ended (perhaps for want of memory); ask again"
+LAWS = (sys.executable, "-m", "dashboards.web.fit_worker")
+GONE = "the helper process has ended (perhaps for want of memory); ask again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,10 @@ class Fit:
 class Fitting:
     """Fits of the studies of one database. Threads may share it."""
 
-    def __init__(self, url: str, tell: Callable[[], None]) -> None:
-        """`tell` is called when a fit has ended."""
+    def __init__(self, url: str, tell: Callable[[], None], command: Sequence[str] = LAWS) -> None:
+        """`tell` is called when a fit has ended, `command` is the helper process."""
         self._url = url
+        self._command = command
         self._tell = tell
         self._jobs = ThreadPoolExecutor(1, thread_name_prefix="einsearch-fit")
         self._lock = threading.Lock()
@@ -99,8 +101,7 @@ class Fitting:
         """
         if self._process is None or self._process.poll() is not None:
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            command = [sys.executable, "-m", "dashboards.web.fit_worker"]
-            self._process = subprocess.Popen(command, text=True, encoding="utf-8", **pipes)
+            self._process = subprocess.Popen(self._command, text=True, encoding="utf-8", **pipes)
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")

@@ -125,6 +125,7 @@ class Leaderboard(Model):
     structures: list[dict[str, Any]]
     laws: dict[str, Any] | None
     forecast: dict[str, Any] | None
+    surface: dict[str, Any] | None
 
 
 class StructureAnswer(Model):

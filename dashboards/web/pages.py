@@ -11,17 +11,23 @@ from starlette.responses import RedirectResponse
 
 from dashboards.diagram import CAPTION as DIAGRAM_CAPTION
 from dashboards.diagram import diagram_data, diagram_facts, diagram_svg
+from dashboards.foresight import foresight_text
+from dashboards.laws import surface_text
+from dashboards.layer_rates import CAPTION as LAYER_CAPTION
 from dashboards.web import records, summaries, tables, views
 from dashboards.web.api import LARGEST, Numbers, StudyId, TrialNumber, numbers, study_of, trial_row
-from dashboards.web.asked import leaders
+from dashboards.web.asked import Asked, leaders
 from dashboards.web.drawings import PLOTS
-from dashboards.web.optuna_views import MOST_TRIALS
 from dashboards.web.state import State, state_of
+from dashboards.web.trial_plots import foreseen, rates
 from dashboards.web.views import render
 from space.errors import StructureError
 from space.structure import Structure
 from storage.schema import TRIAL_KINDS, TRIAL_STATES
 from storage.studies import StudyRecord
+
+PATIENCE = 0.25
+"""Seconds that a page waits for a study that is read for the first time."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -79,7 +85,7 @@ def leaderboard(request: Request, study: StudyId) -> Response:
     state, record = _known(request, study)
     snapshot = state.watch.snapshot(study)
     fit = state.fitting.get(study, snapshot.fit_version, "board")
-    found = fit.found or {"rows": [], "laws": None, "forecast": None}
+    found = fit.found or {"rows": [], "laws": None, "forecast": None, "surface": None}
     return _page(
         request,
         record,
@@ -90,6 +96,7 @@ def leaderboard(request: Request, study: StudyId) -> Response:
         more=max(len(found["rows"]) - summaries.ROWS, 0),
         laws=found["laws"],
         forecast=found["forecast"],
+        surface=surface_text(found["surface"]) if found["surface"] else "",
         measured=summaries.measured(snapshot) if not found["rows"] else [],
         plots=["multipliers", "seconds", "curves"],
     )
@@ -208,9 +215,20 @@ def trial(request: Request, study: StudyId, number: TrialNumber) -> Response:
     if found is None:
         return trouble(request, 404, f"this study has no trial {number}")
     last = len(state.watch.snapshot(study)) - 1
-    exponents = views.exponents(Structure.parse(found.structure["key"])) if found.structure else []
+    structure = Structure.parse(found.structure["key"]) if found.structure else None
+    sizes = found.row.get("sizes") or {}
     return _page(
-        request, record, "trial.html", "trials", found=found, number=number, last=last, exponents=exponents, plots=["trial"]
+        request,
+        record,
+        "trial.html",
+        "trials",
+        found=found,
+        number=number,
+        last=last,
+        exponents=views.exponents(structure) if structure is not None else [],
+        sizes={edge: sizes[edge] for edge in sorted(sizes, key=views.edge_order) if sizes[edge] > 1},
+        settings=views.flat(found.row.get("config") or {}),
+        plots=["trial"],
     )
 
 
@@ -218,7 +236,8 @@ def trial(request: Request, study: StudyId, number: TrialNumber) -> Response:
 def rungs(request: Request, study: StudyId) -> Response:
     """What each rung of compute saw, and which structures went up."""
     state, record = _known(request, study)
-    return _page(request, record, "rungs.html", "rungs", rungs=summaries.rungs(state.watch.snapshot(study)), plots=["rungs"])
+    lines, stops = summaries.rungs(state.watch.snapshot(study)), records.stops(state.database, study)
+    return _page(request, record, "rungs.html", "rungs", rungs=lines, stops=stops, plots=["rungs"])
 
 
 @router.get("/studies/{study}/steering")
@@ -226,16 +245,28 @@ def steering(request: Request, study: StudyId) -> Response:
     """Does the search learn?"""
     state, record = _known(request, study)
     kinds = summaries.kinds(state.watch.snapshot(study))
-    return _page(request, record, "steering.html", "steering", kinds=kinds, plots=["steering", "share"])
+    words = foresight_text(foreseen(Asked(state.watch, state.fitting, state.foresight, record)))
+    plots = ["steering", "share", "foresight"]
+    return _page(request, record, "steering.html", "steering", kinds=kinds, foreseen=words, plots=plots)
 
 
 @router.get("/studies/{study}/checks")
 def checks(request: Request, study: StudyId) -> Response:
-    """Learning rates."""
+    """Learning rates: those that were tried, and what the rules make of them for each factor."""
     state, record = _known(request, study)
-    small = len(state.watch.snapshot(study)) <= MOST_TRIALS
-    rates = sorted(set(records.learning_rates(state.database, study).values())) if small else []
-    return _page(request, record, "checks.html", "checks", rates=rates, small=small, plots=["rates"] if len(rates) > 1 else [])
+    asked = Asked(state.watch, state.fitting, state.foresight, record)
+    found = sorted({rate for places in rates(asked).values() for rate, _, _ in places})
+    return _page(
+        request,
+        record,
+        "checks.html",
+        "checks",
+        rates=found,
+        base=record.settings.get("trial", {}),
+        layers=summaries.layers(record, asked.snapshot, leaders(asked.snapshot, asked.rows())),
+        caption=LAYER_CAPTION,
+        plots=["rates"] if len(found) > 1 else [],
+    )
 
 
 @router.get("/studies/{study}/provenance")
@@ -272,9 +303,25 @@ def trouble(request: Request, status: int, detail: Any) -> Response:
     return render(request, "trouble.html", status, code=status, detail=str(detail))
 
 
+class StillReading(Exception):
+    """A study that is being read for the first time, which takes longer than a visitor should wait for a first page."""
+
+    def __init__(self, record: StudyRecord) -> None:
+        self.record = record
+
+
+def waiting(request: Request, study: StudyRecord) -> Response:
+    """A page that asks again by itself."""
+    return render(request, "waiting.html", study=study)
+
+
 def _known(request: Request, study: int) -> tuple[State, StudyRecord]:
+    """The shared state and the study; raises StillReading where it is not in memory soon."""
     state = state_of(request)
-    return state, study_of(state, study)
+    record = study_of(state, study)
+    if not state.watch.ready(study, PATIENCE):
+        raise StillReading(record)
+    return state, record
 
 
 def _page(request: Request, record: StudyRecord, template: str, section: str, plots: list[str], **more: Any) -> Response:

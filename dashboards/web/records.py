@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,18 @@ from sqlalchemy.orm import Session
 
 from dashboards.web.snapshot import Snapshot
 from storage.database import Database
-from storage.schema import FINAL_STATES, TRIAL_STATES, WENT_WRONG, Attempt, Driver, PointRow, StructureRow, Study, Trial
+from storage.schema import (
+    FINAL_STATES,
+    TRIAL_STATES,
+    WENT_WRONG,
+    Attempt,
+    Decision,
+    Driver,
+    PointRow,
+    StructureRow,
+    Study,
+    Trial,
+)
 from storage.studies import StudyRecord, read_study
 
 LEASE_SECONDS = 60.0
@@ -21,6 +32,9 @@ RATE_WINDOW = 20
 """The rate of a study is that of so many trials that ended last."""
 CAUSES = 12
 _LONGEST_CAUSE = 160
+_STOPS = 100
+_AT_ONCE = 500
+"""Trials asked for in one query: every database has a limit on parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,23 @@ class DriverLine:
     def overdue(self) -> bool:
         """Whether its lease has run out, though no peer has declared it dead yet."""
         return self.state == "alive" and self.age > LEASE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class StopLine:
+    """A trial that was stopped early: where, the loss there, the least it could have come to, dense there; FLOPs saved."""
+
+    number: int
+    key: str
+    name: str
+    rung: int
+    step: int
+    flops: float
+    budget: float
+    loss: float
+    bound: float
+    frontier: float
+    saved: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +231,22 @@ def trial(database: Database, study: int, number: int) -> TrialRecord | None:
         )
 
 
+def stops(database: Database, study: int) -> list[StopLine]:
+    """Trials that were stopped early, the latest first."""
+    saved = Decision.budget - Decision.flops
+    query = (
+        select(Trial.number, StructureRow.key, StructureRow.name, Trial.rung, Decision.step, Decision.flops, Decision.budget)
+        .add_columns(Decision.loss, Decision.bound, Decision.frontier, saved)
+        .join(Trial, Trial.id == Decision.trial_id)
+        .join(StructureRow, StructureRow.id == Trial.structure_id)
+        .where(Trial.study_id == study, Decision.stopped)
+        .order_by(Decision.decided.desc(), Trial.number.desc())
+        .limit(_STOPS)
+    )
+    with database.reading() as session:
+        return [StopLine(*row) for row in session.execute(query)]
+
+
 def curves(database: Database, study: int, numbers: list[int]) -> dict[int, list[tuple[float, float]]]:
     """(tokens, loss) along some trials, by number."""
     found: dict[int, list[tuple[float, float]]] = {}
@@ -216,11 +263,15 @@ def curves(database: Database, study: int, numbers: list[int]) -> dict[int, list
     return found
 
 
-def learning_rates(database: Database, study: int) -> dict[int, float]:
-    """The base learning rate of each trial that has one, by number."""
+def learning_rates(database: Database, study: int, numbers: Sequence[int]) -> dict[int, float]:
+    """The base learning rate of these trials, by number; of those that have one."""
+    wanted = select(Trial.number, Trial.config).where(Trial.study_id == study, Trial.config.is_not(None))
+    found: dict[int, float] = {}
     with database.reading() as session:
-        rows = session.execute(select(Trial.number, Trial.config).where(Trial.study_id == study, Trial.config.is_not(None)))
-        return {number: float(config["lr"]) for number, config in rows if _is_number(config.get("lr"))}
+        for start in range(0, len(numbers), _AT_ONCE):
+            rows = session.execute(wanted.where(Trial.number.in_(numbers[start : start + _AT_ONCE])))
+            found |= {number: float(config["lr"]) for number, config in rows if _is_number(config.get("lr"))}
+    return found
 
 
 def _is_number(value: Any) -> bool:

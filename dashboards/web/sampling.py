@@ -9,23 +9,25 @@ import numpy.typing as npt
 
 from dashboards.web.snapshot import Index, Mask
 
-MOST_DRAWN = 20_000
+MOST_DRAWN = 6_000
 """Points drawn beside the frontier unless all are asked for."""
 _SEED = 6
 _BINS = 40
-_PART = 100_000
+_PART = 50_000
 LEFT_OUT = 255
 """The stratum of items that are not to be taken."""
 
 
-def pareto(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Mask:
+def pareto(x: npt.NDArray[Any], y: npt.NDArray[Any], among: Mask) -> Mask:
     """(n,) True where no point that is as cheap or cheaper is as low: the frontier of (x, y), lower and left is better.
 
-    Of equal points one is taken. Many points are taken in parts, for the frontier is one of the parts' frontiers, which are
-    short: so little memory is needed.
+    Only the points `among` which are True count; of equal points one is taken. Many points are taken in parts, for the frontier
+    is one of the parts' frontiers, which are short: so little memory is needed.
     """
-    parts = [np.flatnonzero(_pareto(x[at : at + _PART], y[at : at + _PART])) + at for at in range(0, len(x), _PART)]
-    near = np.concatenate([np.empty(0, dtype=np.int64), *parts])
+    near = np.empty(0, dtype=np.int64)
+    for at in range(0, len(x), _PART):
+        part = np.flatnonzero(among[at : at + _PART]) + at
+        near = np.concatenate([near, part[_pareto(x[part], y[part])]])
     found = np.zeros(len(y), dtype=np.bool_)
     found[near[_pareto(x[near], y[near])]] = True
     return found
@@ -66,11 +68,10 @@ def _share(sizes: Index, limit: int) -> int:
 
 def strata(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """(n,) bins of equal width over the logarithm of positive values."""
-    if not len(values):
-        return np.empty(0, dtype=np.uint8)
-    logs = np.log(values)
-    low, high = logs.min(), logs.max()
-    logs -= low
-    logs *= _BINS / max(high - low, 1e-6)
-    bins: npt.NDArray[np.uint8] = np.minimum(logs, _BINS - 1).astype(np.uint8)
+    bins = np.empty(len(values), dtype=np.uint8)
+    if len(values):
+        low, high = np.log(values.min()), np.log(values.max())
+        for at in range(0, len(values), _PART):
+            logs = np.log(values[at : at + _PART]) - low
+            bins[at : at + _PART] = np.clip(logs * (_BINS / max(high - low, 1e-6)), 0, _BINS - 1)
     return bins

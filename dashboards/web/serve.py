@@ -15,7 +15,15 @@ from storage.database import Database
 _M_ARENA_MAX = -8
 
 
-def serve(url: str, host: str, port: int, allowed: Sequence[str], token: bool, say: Callable[[str], None]) -> None:
+def serve(
+    url: str,
+    host: str,
+    port: int,
+    allowed: Sequence[str],
+    token: bool,
+    say: Callable[[str], None],
+    foresight: Sequence[str] | None = None,
+) -> None:
     """Open the database for reading and serve its page.
 
     Args:
@@ -24,6 +32,7 @@ def serve(url: str, host: str, port: int, allowed: Sequence[str], token: bool, s
         allowed: further host names under which the page may be asked for.
         token: want a token on loopback too.
         say: where the address, and the token, are printed, once.
+        foresight: see `create_app`.
 
     Raises:
         DatabaseError: the database cannot be used.
@@ -31,7 +40,7 @@ def serve(url: str, host: str, port: int, allowed: Sequence[str], token: bool, s
     _one_heap()
     secret = new_token() if token or not is_loopback(host) else None
     with Database.open(url) as database:
-        app = create_app(database, url, token=secret, hosts=trusted_hosts(host, allowed))
+        app = create_app(database, url, token=secret, hosts=trusted_hosts(host, allowed), foresight=foresight)
         config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
         listening = config.bind_socket()
         listening.listen()

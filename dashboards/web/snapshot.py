@@ -6,11 +6,12 @@ multiplier. A number that a trial does not have is NaN, a structure that it does
 
 from __future__ import annotations
 
+import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,10 @@ Index = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 MEASURED = tuple(TRIAL_STATES.index(state) for state in ("completed", "truncated"))
+T = TypeVar("T")
 _CHUNK = 2_000
+_REMEMBERED = 10
+_KEEPING = threading.Lock()
 _MOST_RELOADED = 500
 """Above this many changed trials, all points are read again."""
 
@@ -76,6 +80,21 @@ class Snapshot:
         return len(self.ids)
 
     @cached_property
+    def _memory(self) -> dict[Any, Any]:
+        return {}
+
+    def remembered(self, what: Any, make: Callable[[], T]) -> T:
+        """What `make` makes of this snapshot, made once; the latest few such things are kept."""
+        found: T | None = self._memory.get(what)
+        if found is None:
+            found = make()
+            with _KEEPING:
+                self._memory[what] = found
+                while len(self._memory) > _REMEMBERED:
+                    self._memory.pop(next(iter(self._memory)))
+        return found
+
+    @cached_property
     def measured(self) -> Mask:
         """(T,) trials whose results count: completed or truncated."""
         return np.asarray(np.isin(self.state, MEASURED) & (self.structure >= 0))
@@ -98,12 +117,11 @@ class Snapshot:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """All evaluations of a study after the warmup, (P,) each: row of the trial, FLOPs, loss, seconds."""
+    """All evaluations of a study after the warmup, (P,) each: row of the trial, FLOPs, loss."""
 
     trial: npt.NDArray[np.int32]
     flops: npt.NDArray[np.float32]
     loss: npt.NDArray[np.float32]
-    seconds: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.trial)
@@ -188,12 +206,12 @@ def _changed(now: Snapshot, before: Snapshot) -> npt.NDArray[np.int32]:
 
 
 def _points(session: Session, now: Snapshot, which: ColumnElement[bool]) -> Points:
-    columns: list[Any] = [PointRow.trial_id, PointRow.flops, PointRow.loss, PointRow.seconds]
+    columns: list[Any] = [PointRow.trial_id, PointRow.flops, PointRow.loss]
     query = select(*columns).where(which, ~PointRow.warmup)
     order = np.argsort(now.ids)
     count = session.scalar(select(func.count()).select_from(PointRow).where(which, ~PointRow.warmup)) or 0
-    trial, numbers = np.empty(count, dtype=np.int32), np.empty((3, count), dtype=np.float32)
-    for where, rows in _placed(_fetched(session, query, 4)):
+    trial, numbers = np.empty(count, dtype=np.int32), np.empty((2, count), dtype=np.float32)
+    for where, rows in _placed(_fetched(session, query, 3)):
         place = order[np.minimum(np.searchsorted(now.ids, rows[:, 0], sorter=order), len(order) - 1)]
         trial[where] = np.where(now.ids[place] == rows[:, 0], place, -1)
         numbers[:, where] = rows[:, 1:].T

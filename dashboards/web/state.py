@@ -17,21 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class State:
-    """One for each application."""
+    """One for each application; `foresight` is None where no model of a search can be asked."""
 
     database: Database
     watch: Watch
     fitting: Fitting
+    foresight: Fitting | None
     optuna: OptunaViews
 
     def versions(self, study: int) -> dict[str, str]:
         """What a page compares to know whether it is up to date."""
-        return self.watch.versions(study) | {"fits": self.fitting.state()}
+        fits = self.fitting.state() + (self.foresight.state() if self.foresight is not None else "")
+        return self.watch.versions(study) | {"fits": fits}
 
     def close(self) -> None:
         """End what runs beside the server."""
         self.watch.stop()
         self.fitting.close()
+        if self.foresight is not None:
+            self.foresight.close()
         self.optuna.close()
 
 

@@ -18,7 +18,7 @@ from storage.schema import TRIAL_STATES
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-SPACE = 4000
+SPACE = 2000
 """Structures drawn in the taxonomy."""
 
 
@@ -43,9 +43,8 @@ def draw_frontier(asked: Asked) -> Figure:
     now, points = asked.watch.points(asked.record.id)
     keys = leaders(now, asked.rows())
     curves_known = (asked.fit("curves", keys=keys).found or {}).get("curves", {})
-    owner = now.structure[points.trial]
-    keep = now.measured[points.trial] | (now.state[points.trial] == TRIAL_STATES.index("running"))
-    best = pareto(points.flops, np.where(keep, points.loss, np.float32(np.inf))) & keep
+    keep = (now.measured | (now.state == TRIAL_STATES.index("running")))[points.trial]
+    best = pareto(points.flops, points.loss, keep)
     limit = len(points) if asked.everything else MOST_DRAWN
     groups, others = [], strata(points.flops)
     others[~keep | best] = LEFT_OUT
@@ -53,11 +52,11 @@ def draw_frontier(asked: Asked) -> Figure:
         row = now.structures.row.get(key)
         if row is None:
             continue
-        mine = np.flatnonzero(keep & (owner == row))
+        mine = np.flatnonzero(keep & (now.structure == row)[points.trial])
         if not len(mine):
             continue
         others[mine] = LEFT_OUT
-        front = pareto(points.flops[mine], points.loss[mine])
+        front = pareto(points.flops[mine], points.loss[mine], np.ones(len(mine), dtype=np.bool_))
         rest = mine[~front]
         rest = rest[sample(strata(points.flops[rest]), limit // 10)]
         law = curves_known.get(key)
@@ -113,10 +112,10 @@ def space(asked: Asked) -> taxonomy.TaxonomyData:
 
 
 def draw_taxonomy(asked: Asked) -> Figure:
-    """Seen from a little nearer than in the report: the page is wider than it is high."""
+    """Seen from a little nearer than in the report, for the page is wider than it is high; the axes' names stay in sight."""
     drawn = taxonomy.taxonomy_figure(space(asked))
     if drawn.data:
-        drawn.layout["scene"]["camera"] = {"eye": {"x": 1.2, "y": -1.25, "z": 0.6}}
+        drawn.layout["scene"]["camera"] = {"eye": {"x": 1.4, "y": -1.45, "z": 0.6}, "center": {"x": 0, "y": 0, "z": -0.14}}
     return drawn
 
 

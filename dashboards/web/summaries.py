@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from dashboards.layer_rates import LayerRates, layer_rates
 from dashboards.web.asked import mean_values
 from dashboards.web.fitting import Fit
 from dashboards.web.snapshot import Snapshot
 from dashboards.web.views import flat
+from space.structure import Structure
 from storage.schema import TRIAL_KINDS, TRIAL_STATES
 from storage.studies import StudyRecord
 
@@ -64,7 +66,9 @@ def measured(snapshot: Snapshot) -> list[dict[str, Any]]:
 def present(snapshot: Snapshot, column: str) -> list[int]:
     """The values of a column, at most CHOICES of them."""
     values = snapshot.numbers[column]
-    return [int(value) for value in np.unique(values[np.isfinite(values)])][:CHOICES]
+    return snapshot.remembered(
+        ("present", column), lambda: np.unique(values[np.isfinite(values)])[:CHOICES].astype(np.int64).tolist()
+    )
 
 
 def rungs(snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -110,6 +114,17 @@ def kinds(snapshot: Snapshot) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def layers(record: StudyRecord, snapshot: Snapshot, keys: list[str]) -> list[LayerRates]:
+    """Learning rates of these structures at the study's least and largest width, where its settings say what they are."""
+    trial = record.settings.get("trial", {})
+    if not {"lr", "base_width"} <= set(trial):
+        return []
+    tried = [key for key in keys if key in snapshot.structures.row]
+    known = present(snapshot, "width")
+    widths = sorted({*known[:1], *known[-1:]})
+    return [layer_rates(Structure.parse(key), width, trial["lr"], trial["base_width"]) for key in tried for width in widths]
 
 
 def differences(studies: list[StudyRecord]) -> list[tuple[str, list[str]]]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlencode
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from dashboards.web.snapshot import Array, Index, Mask, Snapshot
@@ -72,13 +73,16 @@ class TrialPage(NamedTuple):
 
 def page(snapshot: Snapshot, query: TrialQuery) -> TrialPage:
     """The page of a query. A page beyond the last one is empty."""
-    rows = np.flatnonzero(_matching(snapshot, query))
-    keys = sort_keys(snapshot, query.sort)[rows]
-    missing = np.isnan(keys)
-    order = np.lexsort((rows, np.where(missing, 0, keys if query.order == "up" else -keys), missing))
+    order = snapshot.remembered(("order", query.sort, query.order), lambda: _order(snapshot, query.sort, query.order))
+    rows = order[_matching(snapshot, query)[order]] if query.filtered else order
     start = (query.page - 1) * query.size
-    shown = rows[order[start : start + query.size]]
-    return TrialPage([int(row) for row in shown], len(rows), max(-(-len(rows) // query.size), 1))
+    return TrialPage(rows[start : start + query.size].tolist(), len(rows), max(-(-len(rows) // query.size), 1))
+
+
+def _order(snapshot: Snapshot, column: Column, order: str) -> npt.NDArray[np.int32]:
+    """(T,) rows in the order of a column, equal ones by number, those without a value last."""
+    keys = sort_keys(snapshot, column)
+    return np.argsort(keys if order == "up" else -keys, kind="stable").astype(np.int32)
 
 
 def sort_keys(snapshot: Snapshot, column: Column) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dashboards import curves, progress, steering
+from dashboards import curves, foresight, progress, steering
 from dashboards.style import empty_figure
 from dashboards.web import records
 from dashboards.web.asked import Asked, leaders
@@ -20,7 +20,7 @@ from storage.studies import StudyRecord
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-STEPS = 4000
+STEPS = 800
 """Trials drawn in the plots over trial numbers unless all are asked for."""
 
 
@@ -67,6 +67,24 @@ def _share(now: Snapshot, full: Any, kind: str) -> tuple[tuple[int, float], ...]
     shares = (sums[ends] - sums[starts]) / (ends - starts) if len(mine) else sums[:0]
     places = np.unique(np.linspace(0, len(mine) - 1, min(len(mine), 2000)).astype(np.int64)) if len(mine) else ends
     return tuple((int(now.numbers["number"][mine[i]]), float(shares[i])) for i in places)
+
+
+def foreseen(asked: Asked) -> foresight.ForesightData:
+    """Trials of which the search foresaw something, and what was measured."""
+    now, points = asked.snapshot, []
+    for number, mean, sd in (asked.foreseen().found or {}).get("predictions", []):
+        row = int(np.searchsorted(now.numbers["number"], number))
+        value = float(now.numbers["value"][row])
+        points.append(foresight.foresight_point(number, TRIAL_KINDS[now.kind[row]], now.name(row), mean, sd, value))
+    return foresight.ForesightData(tuple(points))
+
+
+def draw_foresight(asked: Asked) -> Figure:
+    """Measured over foreseen multipliers."""
+    fit = asked.foreseen()
+    if fit.found is None:
+        return empty_figure(fit.error or "The search's model is being fitted; this plot draws itself when it is.")
+    return foresight.foresight_figure(foreseen(asked))
 
 
 def draw_curves(asked: Asked) -> Figure:
@@ -133,20 +151,24 @@ def draw_rungs(asked: Asked) -> Figure:
     return progress.rungs_figure(paths if asked.everything else paths[:400], names)
 
 
-def draw_rates(asked: Asked) -> Figure:
-    """Loss over learning rate by rung."""
+def rates(asked: Asked) -> dict[int, list[tuple[float, float, int]]]:
+    """(base learning rate, loss, trial) by rung, of a sample of the trials where there are many."""
     now = asked.snapshot
-    rates = records.learning_rates(asked.watch.database, asked.record.id)
     kept = np.flatnonzero(now.measured)
     kept = kept[sample(now.numbers["rung"][kept], STEPS)]
+    numbers = now.numbers["number"][kept].astype(np.int64).tolist()
+    known = records.learning_rates(asked.watch.database, asked.record.id, numbers)
     groups: dict[int, list[tuple[float, float, int]]] = {}
-    for row in kept.tolist():
-        number = int(now.numbers["number"][row])
-        if number in rates:
-            groups.setdefault(int(now.numbers["rung"][row]), []).append(
-                (rates[number], float(now.numbers["loss"][row]), number)
-            )
-    return progress.rates_figure(groups)
+    for row, number in zip(kept.tolist(), numbers, strict=True):
+        if number in known:
+            place = known[number], float(now.numbers["loss"][row]), number
+            groups.setdefault(int(now.numbers["rung"][row]), []).append(place)
+    return groups
+
+
+def draw_rates(asked: Asked) -> Figure:
+    """Loss over learning rate by rung."""
+    return progress.rates_figure(rates(asked))
 
 
 def best_so_far(watch: Watch, record: StudyRecord) -> progress.RunningBest:

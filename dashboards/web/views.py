@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from dashboards.diagram import GREEK
-from dashboards.numbers import MISSING, interval_text, plain, scientific, seconds_text
+from dashboards.numbers import MISSING, decimal_text, interval_text, scientific, seconds_text
 from dashboards.style import DARK_OF
 from space.structure import Structure
 
@@ -49,10 +49,10 @@ def _environment() -> Environment:
     environment.filters |= {
         "flops": lambda value: MISSING if value is None else scientific(value),
         "seconds": seconds_text,
-        "plain": lambda value, digits=3: MISSING if value is None else plain(value, digits),
+        "decimals": lambda value, digits=3: MISSING if value is None else decimal_text(value, digits),
         "percent": lambda value: MISSING if value is None else f"{100 * value:.0f} %",
         "count": lambda value: f"{int(value):,}".replace(",", "\u202f"),
-        "multiplier": lambda value: MISSING if value is None else plain(math.exp(value), 2),
+        "multiplier": lambda value: MISSING if value is None else decimal_text(math.exp(value), 2),
         "when": when,
         "short": lambda seconds: when(seconds)[5:16] if seconds is not None else MISSING,
         "interval": interval,
@@ -82,10 +82,22 @@ def tone(row: Mapping[str, Any]) -> str:
 
 
 def exponents(structure: Structure) -> list[tuple[str, str]]:
-    """The exponents of a structure with their letters; those of more than two factors are numbered."""
-    values = [str(value) for value in structure.theta]
-    letters = list(GREEK.values()) if len(values) == len(GREEK) else [str(place + 1) for place in range(len(values))]
-    return list(zip(letters, values, strict=True))
+    """The exponents of a structure with their letters; of more than two factors with their edges, those above 0."""
+    if structure.factors <= 2:
+        letters = [GREEK[edge] for edge in structure.edges]
+        return list(zip(letters, map(str, structure.theta), strict=True))
+    return [(edge, str(value)) for edge, value in zip(structure.edges, structure.theta, strict=True) if value]
+
+
+def _setting(value: Any) -> str:
+    """A setting as JSON, large numbers as people write them."""
+    large = isinstance(value, float) and math.isfinite(value) and abs(value) >= 1e7
+    return f"{value:.4g}".replace("e+", "e") if large else json.dumps(value)
+
+
+def edge_order(edge: str) -> tuple[int, int, str]:
+    """Input edges, output edges, then those among the factors; each by number of factors (`space.edges`)."""
+    return "XY".find(edge[0]) % 3, len(edge), edge
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -95,5 +107,5 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
+            found[f"{prefix}{name}"] = value if isinstance(value, str) else _setting(value)
     return found

@@ -11,6 +11,7 @@ import threading
 import time
 import zlib
 from collections import defaultdict
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ class Watch:
         self._lock = threading.Lock()
         self._reading: dict[int, threading.RLock] = defaultdict(threading.RLock)
         self._listeners: dict[asyncio.Queue[None], asyncio.AbstractEventLoop] = {}
+        self._first: dict[int, Future[_Kept]] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="einsearch-read")
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look, name="einsearch-watch", daemon=True)
 
@@ -64,10 +67,23 @@ class Watch:
         """Stop looking."""
         self._end.set()
         self._thread.join()
+        self._pool.shutdown(cancel_futures=True)
 
     def snapshot(self, study: int) -> Snapshot:
         """The study as it is now, or, where it is large, as it was at the last look."""
         return self._current(study).snapshot
+
+    def ready(self, study: int, seconds: float) -> bool:
+        """Whether the study is in memory; where it is not, it is read in the background, and waited for so long."""
+        with self._lock:
+            if study in self._kept:
+                return True
+            job = self._first.get(study)
+            if job is None or job.done():
+                job = self._first[study] = self._pool.submit(self._current, study)
+        wait([job], seconds)
+        with self._lock:
+            return job.done() or study in self._kept
 
     def points(self, study: int) -> tuple[Snapshot, Points]:
         """The study and its points."""

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards import curves, frontier, multipliers, simplices, steering, taxonomy
+from dashboards import curves, frontier, law_plots, multipliers, simplices, steering, taxonomy
 from dashboards.groups import broken_line, group, multiplier_axis, thin
+from dashboards.paper import ranking
 from dashboards.plots import highlighted, plots
+from dashboards.report import report_plots
 from dashboards.style import DARK_OF, empty_figure, looks
 from storage import results
 
@@ -29,7 +31,7 @@ def world(request: pytest.FixtureRequest) -> Any:
 
 
 def drawn(world: Any) -> dict[str, Any]:
-    found = plots(world.trials, world.points, world.leaderboard, world.laws, TARGET)
+    found = report_plots(world.bundle())
     return {name: json.loads(plot.figure.to_json()) for name, plot in found.items()}
 
 
@@ -43,7 +45,7 @@ def colours(value: Any) -> set[str]:
 
 def test_every_plot_is_drawn_at_every_size_in_svg_and_plain_lists(world: Any) -> None:
     figures = drawn(world)
-    assert len(figures) == 11
+    assert len(figures) == (14 if world.laws is None else 19 if len(world.leaderboard) > 1 else 18)
     for figure in figures.values():
         assert {trace["type"] for trace in figure["data"]} <= {"scatter", "scatter3d", "scatterternary"}
         assert "bdata" not in json.dumps(figure)
@@ -57,7 +59,7 @@ def test_every_colour_has_a_partner_in_the_dark(world: Any) -> None:
 
 
 def test_captions_are_one_sentence(small: Any) -> None:
-    for plot in plots(small.trials, small.points, small.leaderboard, small.laws, TARGET).values():
+    for plot in report_plots(small.bundle()).values():
         assert plot.caption.endswith(".")
         assert ". " not in plot.caption
 
@@ -124,12 +126,41 @@ def test_multiplier_intervals_reach_the_ends() -> None:
     assert trace.x[0] - trace.error_x.arrayminus[0] == pytest.approx(1.2)
 
 
+def test_savings_and_exponents_are_drawn_as_they_are_known(small: Any) -> None:
+    keys = highlighted(small.leaderboard)
+    curves = ranking.multiplier_curves_data(small.laws, keys, TARGET)
+    lines = [trace for trace in law_plots.savings_figure(curves, TARGET).data if trace.text]
+    assert [trace.name for trace in lines] == [curve.name for curve in curves]
+    for trace, curve in zip(lines, curves, strict=True):
+        assert list(trace.y) == pytest.approx(curve.multiplier[: curve.measured])
+    rows = ranking.exponents_data(small.laws, list(small.leaderboard["key"]))
+    drawn = law_plots.exponents_figure(rows, small.laws.exponent_interval).data
+    places = {place: (x, x + up) for t in drawn for place, x, up in zip(t.y, t.x, t.error_x.array, strict=True)}
+    assert [places[n] for n in range(len(rows))] == [pytest.approx((row.exponent, row.high)) for row in rows]
+
+
 def test_taxonomy_has_each_structure_once_and_the_unranked_without_a_multiplier(small: Any) -> None:
     part = small.leaderboard.iloc[:3]
     data = taxonomy.taxonomy_data(small.trials, part)
     assert len(data.points) == small.trials["key"].nunique()
     assert [point.name for point in data.measured] == list(part.sort_values("multiplier")["structure"])
     assert len(data.unmeasured) == len(data.points) - 3
+
+
+def test_a_mark_is_the_best_of_its_place_and_says_how_many_there_are(small: Any) -> None:
+    data = taxonomy.taxonomy_data(small.trials, small.leaderboard)
+    marks = taxonomy.projection_figure(data, "omega", "psi").data[1]
+    best: dict[tuple[float, float], list[float]] = {}
+    for point in data.measured:
+        best.setdefault((round(point.omega, 3), round(point.psi, 3)), []).append(point.multiplier)
+    shown = {
+        (round(x, 3), round(y, 3)): (m, t) for x, y, m, t in zip(marks.x, marks.y, marks.marker.color, marks.text, strict=True)
+    }
+    assert shown.keys() == best.keys() and len(shown) < len(data.measured)
+    for place, values in best.items():
+        colour, text = shown[place]
+        assert colour == pytest.approx(math.log(max(values)))
+        assert (f"the best of {len(values)} here" in text) == (len(values) > 1)
 
 
 @pytest.mark.parametrize("side", ["input", "output"])

@@ -9,13 +9,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dashboards.answer import answer, caveats, leader
+from dashboards.laws import surface_text
 from dashboards.report import report_html, write_report
 from dashboards.story import flat, glossary
 from space.errors import DiskError
+from storage.laws import Run, surface_law
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 TARGET = 1e13
@@ -185,3 +188,16 @@ def test_the_settings_of_a_report_are_json_that_a_study_can_be_made_of(small: An
     text = Page(report_html(bundle)).text
     start = text.index("The settings as a file") + len("The settings as a file")
     assert json.JSONDecoder().raw_decode(text[start:].lstrip())[0] == bundle.settings
+
+
+def test_the_law_of_size_and_data_is_told_as_far_as_it_is_known() -> None:
+    rng = np.random.default_rng(0)
+    runs = []
+    for params in (1e5, 3e5, 1e6, 3e6):
+        tokens = np.geomspace(1e6, 1e8, 12)
+        loss = (1.2 + 60 * params**-0.4 + 40 * tokens**-0.3) * np.exp(rng.normal(0, 1e-4, tokens.size))
+        runs.append(Run("dense", f"{params:g}", 6 * params * tokens, loss, tokens, 6 * params))
+    known = surface_law(runs, 6e13)
+    text = surface_text(known.to_dict())
+    assert f"{known.loss:.3f} nats" in text and known.verdict in text and "N^-0.40 and D^-0.30" in text
+    assert surface_text(surface_law(runs[:1], 6e13).to_dict()) == "not enough sizes of dense models for it"

@@ -31,7 +31,14 @@
   nameTheme();
   system.addEventListener("change", redrawAll);
 
-  /* plots */
+  /* plots: what they draw is asked for while plotly.js, which is large, is still being read */
+  const script = document.getElementById("plotly");
+  const plotly = new Promise((found, missed) => {
+    if (!script || window.Plotly) { found(); return; }
+    script.addEventListener("load", found);
+    script.addEventListener("error", () => missed(new Error("plotly.js did not come")));
+  });
+  plotly.catch(() => {});
   const cards = () => Array.from(document.querySelectorAll("figure[data-plot]"));
   const address = (card) => card.dataset.src + (card.dataset.question ? "?" + card.dataset.question : "");
   async function load(card) {
@@ -40,6 +47,7 @@
       const answer = await fetch(address(card), { headers: { accept: "application/json" } });
       if (!answer.ok) throw new Error("the server answered " + answer.status);
       card.plot = (await answer.json()).figure;
+      await plotly;
       await draw(card);
       card.dataset.drawn = String(Number(card.dataset.drawn || 0) + 1);
       place.classList.remove("failed");

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from benchmarks.synthetic import write_study
 from dashboards.web.app import create_app
@@ -70,10 +70,10 @@ class Site(NamedTuple):
 
 
 @contextlib.contextmanager
-def served(url: str, token: str | None = None) -> Iterator[Site]:
+def served(url: str, token: str | None = None, foresight: list[str] | None = None) -> Iterator[Site]:
     """A server in a thread, on any free port."""
     with Database.open(url) as database:
-        app = create_app(database, url, token=token, hosts=trusted_hosts("127.0.0.1"))
+        app = create_app(database, url, token=token, hosts=trusted_hosts("127.0.0.1"), foresight=foresight)
         config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
         listening = config.bind_socket()
         listening.listen()
@@ -182,24 +182,32 @@ class Visit(NamedTuple):
     asked: list[str]
 
 
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 800}
+
+
 @pytest.fixture(scope="session")
-def window(browser: Browser) -> Iterator[BrowserContext]:
-    """What the pages of the tests share: above all plotly.js, once loaded and compiled."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def visit(window: BrowserContext) -> Iterator[Visit]:
-    page = window.new_page()
+def tab(browser: Browser) -> Iterator[Visit]:
+    """One tab for all tests: a new one would load and compile plotly.js again, which takes seconds."""
+    page = browser.new_context(viewport=WIDE).new_page()
     faults: list[str] = []
     asked: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     yield Visit(page, faults, asked)
-    page.close()
+    page.context.close()
+
+
+@pytest.fixture
+def visit(tab: Visit, site: Site) -> Iterator[Visit]:
+    """The tab, its lists empty. A test asks for it last, so that it has left a server before that ends."""
+    tab.faults.clear()
+    tab.asked.clear()
+    yield tab
+    tab.page.emulate_media(color_scheme="light")
+    tab.page.set_viewport_size(WIDE)
+    tab.page.goto(f"{site.base}/api")
 
 
 def drawn(page: Page) -> None:

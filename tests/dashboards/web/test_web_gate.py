@@ -49,6 +49,8 @@ PATHS = [
     ),
     "/api/studies/1",
 ]
+OURS = [path for path in PATHS if not path.startswith(("/dashboard", "/static", "/api/meta", "/api/studies"))]
+"""Those that our own code answers, not Optuna's dashboard behind the gate."""
 
 
 def templates() -> set[str]:
@@ -79,20 +81,24 @@ def test_the_list_of_paths_misses_no_route() -> None:
         assert any(re.fullmatch(pattern + ("/.*" if template == "/assets" else ""), path) for path in listed), template
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/login", "/nowhere", "/docs", "/openapi.json", "/assets/", "//", "/%2e%2e/"])
-def test_without_the_token_no_path_answers_200(guarded: Site, path: str) -> None:
-    for headers in ({}, {"cookie": "einsearch_token=wrong"}, {"authorization": "Bearer wrong"}, {"cookie": "einsearch_token="}):
-        for method in ("GET", "HEAD"):
-            answer = guarded.ask(path, method, **headers)
-            assert answer.status == 401, (path, headers)
-            assert "made-up" not in answer.text
+def test_without_the_token_no_path_answers_200(guarded: Site) -> None:
+    for path in [*PATHS, "/login", "/nowhere", "/docs", "/openapi.json", "/assets/", "//", "/%2e%2e/"]:
+        for sent in (
+            {},
+            {"cookie": "einsearch_token=wrong"},
+            {"authorization": "Bearer wrong"},
+            {"cookie": "einsearch_token="},
+        ):
+            for method in ("GET", "HEAD"):
+                answer = guarded.ask(path, method, **sent)
+                assert answer.status == 401 and "made-up" not in answer.text, (path, sent)
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if not re.match("/dashboard|/static|/api/(meta|studies)", path)])
-def test_with_the_token_every_path_answers(guarded: Site, path: str) -> None:
-    for headers in ({"cookie": "einsearch_token=a-secret"}, {"authorization": "Bearer a-secret"}):
-        answer = guarded.ask(path, **headers)
-        assert answer.status == 200, answer.text
+def test_with_the_token_every_path_answers(guarded: Site) -> None:
+    for path in OURS:
+        for headers in ({"cookie": "einsearch_token=a-secret"}, {"authorization": "Bearer a-secret"}):
+            answer = guarded.ask(path, **headers)
+            assert answer.status == 200, (path, answer.text)
 
 
 def test_signing_in_keeps_the_token_in_a_cookie_that_scripts_cannot_read(guarded: Site) -> None:
@@ -113,15 +119,12 @@ def test_a_wrong_token_is_refused_and_not_repeated(guarded: Site) -> None:
         assert "guess" not in answer.text and "a-secret" not in answer.text
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::2]", "localhost.evil"])
-def test_a_foreign_host_name_gets_400(site: Site, host: str) -> None:
-    for path in ("/studies", "/api/v1/studies", "/assets/page.css"):
-        assert site.ask(path, host=host).status == 400
-
-
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:99", "[::1]:8765", "LOCALHOST"])
-def test_names_of_loopback_are_its_own(site: Site, host: str) -> None:
-    assert site.ask("/studies", host=host).status == 200
+def test_a_foreign_host_name_gets_400(site: Site) -> None:
+    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::2]", "localhost.evil"):
+        for path in ("/studies", "/api/v1/studies", "/assets/page.css"):
+            assert site.ask(path, host=host).status == 400, (host, path)
+    for host in ("localhost", "127.0.0.1:99", "[::1]:8765", "LOCALHOST"):
+        assert site.ask("/studies", host=host).status == 200, host
 
 
 def test_only_reading_methods_pass(site: Site) -> None:
@@ -130,25 +133,15 @@ def test_only_reading_methods_pass(site: Site) -> None:
             assert site.ask(path, method).status == 405, (method, path)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in PATHS if not path.startswith(("/dashboard", "/static", "/api/meta", "/api/studies"))]
-)
-def test_every_answer_forbids_foreign_and_inline_scripts(site: Site, path: str) -> None:
-    headers = site.ask(path).headers
-    headers = {name.lower(): value for name, value in headers.items()}
-    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
-    assert policy["default-src"] == "'none'" and policy["script-src"] == "'self'"
-    assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
-
-
-def test_no_page_has_an_inline_script_or_handler(site: Site) -> None:
-    for path in PATHS:
-        if (
-            path.startswith(("/studies", "/api"))
-            and "/events" not in path
-            and not path.startswith(("/api/v1", "/api/meta", "/api/studies"))
-        ):
-            html = site.ask(path).text
+def test_every_answer_forbids_foreign_and_inline_scripts(site: Site) -> None:
+    for path in OURS:
+        answer = site.ask(path)
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+        assert policy["default-src"] == "'none'" and policy["script-src"] == "'self'", path
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer", path
+        if headers["content-type"].startswith("text/html"):
+            html = answer.text
             assert not re.search(r"<script(?![^>]*\bsrc=)", html) and not re.search(r"\son\w+=", html), path
 
 
@@ -160,10 +153,10 @@ def test_names_are_only_names(site: Site) -> None:
     assert site.ask("/api/v1/studies").headers["content-type"].startswith("application/json")
 
 
-@pytest.mark.parametrize("sort", ["loss; DROP TABLE einsearch_trials", "id", "error", "config", "Trial.loss", "", "loss desc"])
-def test_columns_come_from_a_list(site: Site, sort: str) -> None:
-    assert site.ask("/api/v1/studies/1/trials", query={"sort": sort}).status == 422
-    assert site.ask("/studies/1/trials", query={"sort": sort}).status == 422
+def test_columns_come_from_a_list(site: Site) -> None:
+    for sort in ("loss; DROP TABLE einsearch_trials", "id", "error", "config", "Trial.loss", "", "loss desc"):
+        assert site.ask("/api/v1/studies/1/trials", query={"sort": sort}).status == 422, sort
+        assert site.ask("/studies/1/trials", query={"sort": sort}).status == 422, sort
 
 
 def test_the_connection_cannot_write(site: Site) -> None:

@@ -69,7 +69,7 @@ def marks(page: Page, name: str) -> int:
     return int(page.evaluate(f"document.querySelectorAll('#plot-{name} .points path').length"))
 
 
-def test_points_and_results_of_another_process_are_drawn(visit: Visit, running: Site, writer: subprocess.Popen[str]) -> None:
+def test_points_and_results_of_another_process_are_drawn(running: Site, writer: subprocess.Popen[str], visit: Visit) -> None:
     page = visit.page
     record(writer, 1)
     page.goto(running.base + "/studies/1/frontier")
