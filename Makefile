@@ -16,7 +16,7 @@ search: $(VENV)/installed
 	$(BIN)/einsearch search
 
 test: $(VENV)/installed-dev check browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n $(PROCESSES) --dist loadfile
 
 faults: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults -o python_files='test_*.py faults_*.py'

@@ -1,7 +1,8 @@
 """What orchestration costs: drivers, Ray Tune and databases, around trials that cost nothing.
 
     python -m benchmarks.orchestration                 prints the tables of docs/benchmarks/orchestration.md
-    python -m benchmarks.orchestration --only ray      one part: ray, driver, peers or sampler
+    python -m benchmarks.orchestration --only ray      one part: ray, more, idle, tune, optuna, driver, peers or sampler
+    python -m benchmarks.orchestration --only memory   10 000 trials, which takes ten minutes: not among the others
 
 Proposals are drawn at random but in `sampler`, so that the search itself, which costs what it costs, is told apart.
 """
@@ -102,8 +103,8 @@ def random_proposals() -> Iterator[None]:
         yield
 
 
-def with_ray(folder: Path, trials: int) -> list[Row]:
-    """Trials that cost nothing, through Ray Tune, two at a time."""
+def with_ray(folder: Path, trials: int, workers: int) -> list[Row]:
+    """Trials that cost nothing, through Ray Tune, so many at a time."""
     times: list[float] = []
     report = Driver.report
 
@@ -113,15 +114,32 @@ def with_ray(folder: Path, trials: int) -> list[Row]:
 
     start, cpu = time.perf_counter(), time.process_time()
     with random_proposals(), mock.patch.object(Driver, "report", timed), mock.patch.object(executor, "TrialActor", NoopActor):
-        study(folder, trials).run(concurrency=CORES)
+        study(folder, trials).run(concurrency=workers)
     half = len(times) // 2
     rate = (len(times) - half) / (times[-1] - times[half - 1])
     spent = 1000 * (time.process_time() - cpu) / trials
     return [
-        (f"einsearch: trials/s, the second half of {trials}", f"{rate:.1f}"),
-        ("einsearch: seconds from start to the first result", f"{times[0] - start:.1f}"),
-        ("einsearch: driver CPU per trial, ms, all included", f"{spent:.1f}"),
+        (f"einsearch, {workers} trials at a time: trials/s, the second half of {trials}", f"{rate:.1f}"),
+        (f"einsearch, {workers} at a time: seconds from start to the first result", f"{times[0] - start:.1f}"),
+        (f"einsearch, {workers} at a time: driver CPU per trial, ms, start included", f"{spent:.1f}"),
     ]
+
+
+def memory(folder: Path, trials: int = 10_000, looks: int = 5) -> list[Row]:
+    """What a driver holds as trials through Ray Tune go by."""
+    every, seen = trials // looks, []
+    report, start, ended = Driver.report, time.perf_counter(), 0
+
+    def looking(self: Driver, task: Task, word: Report) -> bool:
+        nonlocal ended
+        ended += self.fault is None
+        if ended % every == 0:
+            seen.append((ended, time.perf_counter() - start, psutil.Process().memory_info().rss / 2**20))
+        return report(self, task, word)
+
+    with random_proposals(), mock.patch.object(Driver, "report", looking), mock.patch.object(executor, "TrialActor", NoopActor):
+        study(folder, trials).run(concurrency=2 * CORES)
+    return [(f"driver, after {count} trials through Ray Tune", f"{rss:.0f} MiB, {at:.0f} s") for count, at, rss in seen]
 
 
 def idle(folder: Path) -> list[Row]:
@@ -274,7 +292,8 @@ def sampler(folder: Path, trials: int) -> list[Row]:
 
 
 PARTS: dict[str, Callable[[Path], list[Row]]] = {
-    "ray": lambda folder: with_ray(folder, 300),
+    "ray": lambda folder: with_ray(folder, 300, CORES),
+    "more": lambda folder: with_ray(folder, 300, 2 * CORES),
     "idle": idle,
     "tune": lambda folder: tune_and_optuna(folder, 100),
     "optuna": lambda folder: plain_optuna(folder, 300),
@@ -282,12 +301,13 @@ PARTS: dict[str, Callable[[Path], list[Row]]] = {
     "peers": lambda folder: peers(folder, 4, 400),
     "sampler": lambda folder: sampler(folder, 40),
 }
+LONG: dict[str, Callable[[Path], list[Row]]] = {"memory": memory}
 
 
 def main() -> None:
     """Run the parts and print their rows as a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=PARTS, action="append", help="a part; repeat for more")
+    parser.add_argument("--only", choices=[*PARTS, *LONG], action="append", help="a part; repeat for more")
     chosen = parser.parse_args().only or list(PARTS)
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     versions = f"Python {platform.python_version()}, Ray {ray.__version__}, Optuna {optuna.__version__}"
@@ -297,7 +317,7 @@ def main() -> None:
     for name in chosen:
         with tempfile.TemporaryDirectory(prefix="einsearch-bench-") as folder:
             os.environ["XDG_CACHE_HOME"] = folder
-            for what, measured in PARTS[name](Path(folder)):
+            for what, measured in (PARTS | LONG)[name](Path(folder)):
                 print(f"| {what} | {measured} |", flush=True)
 
 

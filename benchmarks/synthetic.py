@@ -53,7 +53,7 @@ def write_study(
     """Write a finished study of `trials` trials with `evaluations` points each and `kinds` structures. Returns its id."""
     rng = np.random.default_rng(trials)
     settings = {"rungs": [{"flops": TARGET / 16 * 4**rung, "width": width} for rung, width in enumerate(WIDTHS)], "seed": 0}
-    settings |= {"trial": {"depth": 3, "context": 128, "corpus": "python", "lr": 0.003}}
+    settings |= {"trial": {"depth": 3, "context": 128, "corpus": "python", "lr": 0.003, "base_width": 64}}
     versions = {"einsearch": "0.1.0", "torch": "2.13.0"}
     more = {"seed": 0, "corpus_fingerprint": "3f" * 32, "target_compute": TARGET, "versions": versions}
     study = create_study(database, name, settings, max(trials, 1), [], **more)  # type: ignore[arg-type]

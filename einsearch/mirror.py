@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
+    from search.optuna_storage import TrialStorage
     from storage.claims import Settled
     from storage.database import Database
 
@@ -43,14 +43,14 @@ def mirror(database: Database, study: str) -> int:
 
 
 @contextmanager
-def _storage(database: Database) -> Iterator[RDBStorage]:
+def _storage(database: Database) -> Iterator[TrialStorage]:
     import optuna
-    from optuna.storages import RDBStorage
 
+    from search.optuna_storage import TrialStorage
     from storage.engines import immediate
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = RDBStorage(database.location.url.render_as_string(hide_password=False))
+    storage = TrialStorage(database.location.url.render_as_string(hide_password=False))
     try:
         if database.dialect == "sqlite":
             storage.engine.dispose()
@@ -61,19 +61,18 @@ def _storage(database: Database) -> Iterator[RDBStorage]:
         storage.engine.dispose()
 
 
-def _enter(storage: RDBStorage, study: str, settled: Sequence[Settled], rungs: int) -> dict[int, int]:
-    """Optuna's numbers of the trials, by the ids of the ledger. Each trial is one transaction of Optuna's."""
+def _enter(storage: TrialStorage, study: str, settled: Sequence[Settled], rungs: int) -> dict[int, int]:
+    """Optuna's numbers of the trials, by the ids of the ledger. Those that are new there are entered in one transaction."""
     import optuna
 
     theirs = optuna.create_study(study_name=study, storage=storage, direction="maximize", load_if_exists=True)
     known = {trial.user_attrs.get("ledger_number"): trial for trial in theirs.get_trials(deepcopy=False)}
-    study_id = storage.get_study_id_from_name(study)
-    numbers = {}
+    fresh = [one for one in settled if one.number not in known]
+    entered = storage.enter_all(storage.get_study_id_from_name(study), [_frozen(one, rungs) for one in fresh])
+    numbers = {one.trial_id: number for one, number in zip(fresh, entered, strict=True)}
     for one in settled:
-        trial, ended = known.get(one.number), _frozen(one, rungs)
-        if trial is None:
-            numbers[one.trial_id] = storage.get_trial(storage.create_new_trial(study_id, template_trial=ended)).number
-        else:
+        if one.number in known:
+            trial, ended = known[one.number], _frozen(one, rungs)
             complete = ended.state == optuna.trial.TrialState.COMPLETE
             theirs.tell(trial.number, ended.value if complete else None, ended.state, skip_if_finished=True)
             numbers[one.trial_id] = trial.number

@@ -88,6 +88,7 @@ def _laws(database: Database, record: StudyRecord) -> dict[str, Any]:
             "laws": results.lawset(database, record),
             "timed": results.lawset(database, record, axis="seconds"),
             "forecast": results.forecast(database, record),
+            "surface": results.surface(database, record),
         }
     except StudyError:
         return {"leaderboard": results.empty_leaderboard(), "laws": None}

@@ -50,4 +50,9 @@ def units(study: Study) -> str:
         f"multiplier: how many times its compute dense needs for the same loss, with the 90 % interval; loss in nats per token;"
         f" both at {target:.3g} FLOPs. flops and seconds are what its trials spent."
     )
-    return textwrap.fill(said, min(line_width(), 120))
+    return folded(said)
+
+
+def folded(text: str) -> str:
+    """Text folded to the line."""
+    return textwrap.fill(text, min(line_width(), 120))

@@ -154,9 +154,9 @@ def _join(address: str) -> None:
             ray.init(address=address, **options)
         if address.startswith("ray://"):
             _work_from_outside()
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())
-        raise RunError(f"no Ray cluster answers at {address}: {reason}; start one with `ray start --head`") from error
+        raise RunError(f"no Ray cluster answers at {address} ({reason}); start one with `ray start --head`{_hint()}") from error
 
 
 def _work_from_outside() -> None:
@@ -171,18 +171,22 @@ def _on_loopback(alone: bool) -> Iterator[None]:
     """Have Ray use loopback only, where the cluster is `alone` on this machine.
 
     On Linux Ray answers a wish for 127.0.0.1 with the address of the machine, and then listens on all of them, or looks for a
-    cluster there. Where it does not expect other machines (as it never does on macOS), it stays on loopback.
+    cluster there. Where it does not expect other machines (as it never does on macOS), it stays on loopback. The variable says
+    so to the processes that Ray starts.
     """
     from ray._private import ray_constants
 
-    expected, ray_constants.ENABLE_RAY_CLUSTER = (
-        ray_constants.ENABLE_RAY_CLUSTER,
-        ray_constants.ENABLE_RAY_CLUSTER and not alone,
-    )
+    variable, expected = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    said = os.environ.get(variable)
+    if alone:
+        ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
     try:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = expected
+        os.environ.pop(variable, None)
+        if said is not None:
+            os.environ[variable] = said
 
 
 def _is_on_loopback(address: str) -> bool:
@@ -207,6 +211,13 @@ def runtime_env() -> dict[str, Any]:
         "excludes": ["__pycache__"],
         "env_vars": {name: os.environ[name] for name in kept if name in os.environ},
     }
+
+
+def _hint() -> str:
+    """What to do about the token, which a cluster that asks for one does not mention."""
+    if os.environ["RAY_AUTH_MODE"] == "token":
+        return "; it was asked with a token (RAY_AUTH_MODE=token), which must be the cluster's own"
+    return f"; it was asked without a token (RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']}): set {TOKENS[0]} where it needs one"
 
 
 def _auth_mode() -> str:

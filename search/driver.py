@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -27,12 +27,14 @@ from search.sampler import StructureSampler
 from search.settings import StudySettings
 from search.steady import Steady
 from search.steering import Steering
-from search.trial import Report, place_of
+from search.stopping import Judge
+from search.trial import Report, cut, place_of
 from space.errors import EinsearchError, TrialError
 from space.structure import Structure
 from storage import results
 from storage.claims import Claim, Finished, Wait
 from storage.database import Database
+from storage.decisions import Decision
 from storage.failures import UnavailableError
 from storage.laws import PowerLaw
 from storage.leases import LEASE_SECONDS, FencedError
@@ -95,9 +97,10 @@ class Driver:
         self.ended = 0
         self.place: dict[str, Any] = {}
         self._dense: PowerLaw | None = None
+        self._judge = Judge(database, study, settings)
         try:
             self._driver = self._steady(self._ledger.join)
-            self._steady(lambda: self._ledger.reap(lease))
+            self._steady(lambda: self._ledger.reap(lease, self._driver))
             self.settle()
         except BaseException:
             self._optuna.close()
@@ -144,7 +147,7 @@ class Driver:
         return task
 
     def report(self, task: Task, report: Report) -> bool:
-        """Record what a worker says. False: the trial is this driver's no more, or there is a fault and everything should stop.
+        """Record what a worker says. False: the trial is over, or this driver's no more, or a fault stops everything.
 
         What is said about a trial that has ended or was given back comes too late, and is passed over.
         """
@@ -161,11 +164,15 @@ class Driver:
             return self.fault is None
         if before is None and report.start_flops:
             self._steady(lambda: self._ledger.start_attempt(claim, report.start_flops, report.start_seconds))
-        held = self._steady(lambda: self._ledger.record(claim, report.points))
+        after = claim.steps if before is None or not before.points else before.points[-1].step
+        decisions = self._steady(lambda: self._judge.decide(claim.kind, task.rung, report.points, after))
+        stopped = bool(decisions) and decisions[-1].stopped
+        final = cut(report, decisions[-1].step) if stopped else report
+        if final.state != "running":
+            return self._finish(task, final, decisions) and not stopped
+        held = self._steady(lambda: self._ledger.record(claim, final.points, decisions))
         if not held:
             self.stop(fenced())
-        elif report.state != "running":
-            self._finish(task, report)
         return held
 
     def lose(self, task: Task, reason: str) -> None:
@@ -191,11 +198,9 @@ class Driver:
             return
         numbers = [one.number for one in unsettled]
         values = self._steady(lambda: results.values(self.database, self._study, dense, numbers))
-        known = {one.trial_id: values[one.number] for one in unsettled if one.number in values}
-        self._steady(lambda: self._ledger.set_values(known))
         for one in (replace(one, value=values.get(one.number)) for one in unsettled):
             self._steady(partial(self._optuna.tell, one))
-            self._steady(partial(self._ledger.mark_told, one.trial_id))
+            self._steady(partial(self._ledger.mark_told, one.trial_id, one.value))
 
     def conclude(self) -> None:
         """Keep the laws as the study leaves them."""
@@ -253,7 +258,7 @@ class Driver:
         place = place_of(self._checkpoints, claim.number)
         return Task(claim, Structure.parse(claim.structure), claim.rung, claim.width, config, place)
 
-    def _finish(self, task: Task, report: Report) -> None:
+    def _finish(self, task: Task, report: Report, decisions: Sequence[Decision]) -> bool:
         self._tasks.pop(task.claim.trial_id, None)
         ended = self._steady(
             lambda: self._ledger.finish(
@@ -265,12 +270,15 @@ class Driver:
                 steps=report.steps,
                 seconds=report.seconds,
                 error=report.error,
+                points=report.points,
+                decisions=decisions,
             )
         )
         if not ended:
             self.stop(fenced())
         self._tell()
         self.ended += 1
+        return ended
 
     def _linked(self) -> dict[int, int | None]:
         """Optuna's number of every trial of the ledger, by the ledger's."""
@@ -291,7 +299,7 @@ class Driver:
                     return
                 seen = time.time()
                 if seen >= judging:
-                    self._ledger.reap(self._lease)
+                    self._ledger.reap(self._lease, self._driver)
             except UnavailableError:
                 continue  # whoever needs the database waits for it, and gives up in the end
             except EinsearchError as error:

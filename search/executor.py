@@ -1,7 +1,8 @@
-"""Ray Tune runs the trials: a searcher that claims from the ledger, and actors that train (`search.worker`).
+"""Ray Tune runs the trials: a searcher that claims from the ledger, a scheduler that asks it whether a run goes on, and actors
+that train (`search.worker`).
 
-Tune decides nothing. It asks the searcher for tasks while there is room, and hands back what they report; a resume is a new
-experiment on the same ledger. Tune pickles its searcher, so the searcher holds no database, only the key of its crew. It turns
+Tune decides nothing. It asks the searcher for tasks while there is room, and hands what they report to the scheduler; a resume
+is a new experiment on the same ledger. Tune pickles both, so they hold no database, only the key of their crew. It turns
 exceptions of a searcher into text, so ours become the driver's fault first, and a fault stops everything.
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search.searcher import Searcher
 
 from search.cluster import Cluster, connected, waiting_for
@@ -86,6 +88,12 @@ class Crew:
         self._started.discard(trial_id)
         return self.tasks.pop(trial_id, None)
 
+    def report(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Record what a worker says; whether its run goes on."""
+        with self.faults():
+            return self.driver.report(self.tasks[trial_id], Report.from_json(result["report"]))
+        return False
+
     @contextmanager
     def faults(self) -> Iterator[None]:
         """Whatever goes wrong inside becomes the driver's fault. Tune would blame, and fail, the trial."""
@@ -128,7 +136,7 @@ _CREWS: dict[int, Crew] = {}
 
 
 class LedgerSearcher(Searcher):
-    """Tune's searcher: `suggest` claims, results and ends go to the ledger."""
+    """Tune's searcher: `suggest` claims, and ends go to the ledger."""
 
     def __init__(self, crew: int, threads: int) -> None:
         super().__init__(metric="flops", mode="max")
@@ -145,24 +153,15 @@ class LedgerSearcher(Searcher):
         crew.tasks[trial_id] = task
         return {"config": dict(task.config), "place": task.place, "attempt": task.claim.attempt, "threads": self._threads}
 
-    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Record evaluations."""
-        self._record(trial_id, result)
-
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Record the end, or give the trial back where its worker died."""
-        if not error and result and "report" in result:
-            self._record(trial_id, result)
         crew = _CREWS[self._crew]
+        if not error and result and "report" in result:
+            crew.report(trial_id, result)
         task = crew.ended(trial_id)
         if error and task is not None:
             with crew.faults():
                 crew.driver.lose(task, "its worker process died")
-
-    def _record(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        crew = _CREWS[self._crew]
-        with crew.faults():
-            crew.driver.report(crew.tasks[trial_id], Report.from_json(result["report"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
@@ -171,6 +170,20 @@ class LedgerSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:  # noqa: ARG002 - the interface is Tune's
         """Refused: a study resumes from its ledger."""
         raise RuntimeError("resume the study from its database, not from Ray Tune's files")
+
+
+class LedgerScheduler(FIFOScheduler):
+    """Tune's scheduler: evaluations go to the ledger, and what was decided there (`search.stopping`) is Tune's answer."""
+
+    def __init__(self, crew: int) -> None:
+        super().__init__()
+        self._crew = crew
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
+        """Record evaluations; stop what is over."""
+        crew = _CREWS[self._crew]
+        goes_on = crew.report(trial.trial_id, result) or crew.driver.fault is not None  # a fault stops all, with a checkpoint
+        return str(self.CONTINUE if goes_on else self.STOP)
 
 
 class FaultStopper(tune.Stopper):
@@ -233,6 +246,7 @@ def _experiment(crew: Crew, key: int, scratch: str, threads: int) -> None:
         TrialActor,
         resources_per_trial=tune.PlacementGroupFactory([dict(crew.cluster.resources)]),
         search_alg=LedgerSearcher(key, threads),
+        scheduler=LedgerScheduler(key),
         num_samples=-1,
         max_concurrent_trials=crew.workers or UNBOUNDED,
         reuse_actors=True,

@@ -15,10 +15,10 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 
+from search.optuna_storage import TrialStorage
 from search.sampler import StructureSampler, parameters, search_space
 from search.steering import Proposal
 from space.structure import Structure
@@ -80,8 +80,7 @@ class OptunaSide:
                 user_attrs={"ledger_number": ledger_number, "structure": structure.name},
             )
         with self._asking():
-            trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
-            return self._storage.get_trial_number_from_id(trial_id)
+            return self._storage.enter(self._study_id, template)
 
     def tell(self, settled: Settled) -> None:
         """Say how a trial ended; saying it twice is harmless. A trial that Optuna never saw is passed over."""
@@ -90,7 +89,7 @@ class OptunaSide:
             return
         value = settled.value if settled.value is not None and math.isfinite(settled.value) else None
         state = STATES[settled.state] if value is not None else TrialState.FAIL
-        told = value if state == TrialState.COMPLETE else None
+        told = None if state == TrialState.FAIL else value
         self._tell(number, told, state)
 
     def end_orphans(self, linked: Mapping[int, int | None]) -> None:
@@ -130,14 +129,14 @@ class OptunaSide:
                 raise
 
 
-def _storage(database: Database) -> RDBStorage:
+def _storage(database: Database) -> TrialStorage:
     """Optuna's storage. Of drivers that make its tables at once one succeeds, and the others find them when they try again."""
     url = database.location.url.render_as_string(hide_password=False)
     with translated(database.url_shown):
         for _ in range(TRIES - 1):
             with contextlib.suppress(IntegrityError, OperationalError, ProgrammingError, StorageInternalError):
-                return RDBStorage(url, engine_kwargs=_engine(database))
-        return RDBStorage(url, engine_kwargs=_engine(database))
+                return TrialStorage(url, engine_kwargs=_engine(database))
+        return TrialStorage(url, engine_kwargs=_engine(database))
 
 
 def _engine(database: Database) -> dict[str, Any]:

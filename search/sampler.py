@@ -130,6 +130,6 @@ class StructureSampler(BaseSampler):
         except ValueError:
             return None  # proposed by another sampler, and not feasible
         values = trial.values or []
-        usable = trial.state == TrialState.COMPLETE and len(values) == 1 and np.isfinite(values[0])
+        usable = trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and len(values) == 1 and np.isfinite(values[0])
         ended = sign * values[0] if usable else math.nan
         return Observation(structure, int(trial.params.get(RUNG, 0)), ended if trial.state.is_finished() else None)

@@ -66,6 +66,7 @@ class StudySettings:
         known_rung: the rung they are tried at.
         target_compute: FLOPs at which structures are compared; None for the highest rung's.
         explore: share of proposals drawn at random.
+        early_stopping: end a run that cannot reach the dense frontier at its own budget (`search.stopping`).
         seed: of the proposals, the initial weights and the batches.
         trial: everything else about a trial; its structure, width, budget and seed are set for each.
 
@@ -79,6 +80,7 @@ class StudySettings:
     known_rung: int = 1
     target_compute: float | None = None
     explore: float = 0.15
+    early_stopping: bool = False
     seed: int = 0
     trial: TrialConfig = field(default_factory=lambda: TrialConfig(structure="dense", width=32, budget_flops=1.0))
 
@@ -96,6 +98,8 @@ class StudySettings:
             _check_positive("target_compute", self.target_compute)
         if not (_is_number(self.explore) and 0 <= self.explore <= 1):
             raise ConfigError(f"explore is {self.explore!r}; give a share in [0, 1]")
+        if not isinstance(self.early_stopping, bool):
+            raise ConfigError(f"early_stopping is {self.early_stopping!r}; give true or false")
         _check_integer("seed", self.seed, 0)
         self._check_known()
 

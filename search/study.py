@@ -34,8 +34,8 @@ PACKAGES = ("einsearch", "torch", "optuna", "ray", "sqlalchemy", "numpy")
 """Distributions whose versions a study records."""
 
 
-CHANGEABLE = ("explore", "target_compute")
-"""Settings of a study that may change while it goes on: they say what to try next, not what a trial is."""
+CHANGEABLE = ("explore", "early_stopping", "target_compute")
+"""Settings of a study that may change while it goes on: they say what to try next and for how long, not what a trial is."""
 
 
 class Study:

@@ -26,8 +26,9 @@ from trainers.run import TrainingRun
 class Report:
     """What a worker tells its driver after each evaluation, and between; all counts are cumulative over the trial.
 
-    `state` is "running", "completed", "diverged", "failed" (the trial's own fault) or "fault" (the machine's or the user's: the
-    trial goes back to the queue). `start_flops` and `start_seconds` are those of the checkpoint the attempt resumed from.
+    `state` is "running", "completed", "diverged", "failed" (the trial's own fault), "fault" (the machine's or the user's: the
+    trial goes back to the queue) or "truncated" (the driver's word, see `cut`). `start_flops` and `start_seconds` are those of
+    the checkpoint the attempt resumed from.
     `host` is the worker's machine.
     """
 
@@ -134,6 +135,15 @@ def failure(error: Exception, last: Report) -> Report:
         return dataclasses.replace(last, state="fault", error=f"{error} (on {socket.gethostname()})")
     reason = "".join(traceback.format_exception_only(error)).strip()
     return dataclasses.replace(last, state="failed", error=reason)
+
+
+def cut(report: Report, step: int) -> Report:
+    """What a worker would have said had its run ended, stopped early, at the evaluation after `step`."""
+    points = tuple(point for point in report.points if point.step <= step)
+    last = points[-1]
+    return dataclasses.replace(
+        report, state="truncated", points=points, flops=last.flops, tokens=last.tokens, steps=last.step, seconds=last.seconds
+    )
 
 
 def place_of(checkpoints: str, number: int) -> str:

@@ -7,11 +7,13 @@ trials they are made of. Where these differ from the ledger's totals, the struct
 from __future__ import annotations
 
 import base64
+import contextlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from space.errors import DatabaseError
 from storage.curves import by_chunks, measured
 from storage.database import Database
 from storage.fits import save_fits, settings_hash, stored_fits
@@ -23,7 +25,7 @@ from storage.laws.run import AXES, Array, by_structure
 from storage.studies import StudyRecord
 
 EVIDENCE = "evidence"
-METHOD = 2
+METHOD = 3
 """Version of the numerics. What another version kept is not used."""
 
 Entries = dict[str, dict[str, Any]]
@@ -32,7 +34,7 @@ Entries = dict[str, dict[str, Any]]
 def book(database: Database, study: StudyRecord, *, keep: bool = False) -> Book | None:
     """The book of the study as the ledger stands; None without a usable dense run.
 
-    With `keep`, what had to be reduced anew is kept for the next time.
+    With `keep`, what had to be reduced anew is kept for the next time, where the database can be written.
     """
     ledger = measured(database, study)
     known = {entry["structure"]: entry for entry in _entries(database, study) if entry["structure"] in ledger}
@@ -46,7 +48,8 @@ def book(database: Database, study: StudyRecord, *, keep: bool = False) -> Book 
         return None
     whole = Book(found | fresh, {axis: {key: _table(entry["sums"][axis]) for key, entry in old.items()} for axis in AXES})
     if keep and stale:
-        _keep(database, study, whole, {key: ledger[key] for key in stale}, set(fresh))
+        with contextlib.suppress(DatabaseError):
+            _keep(database, study, whole, {key: ledger[key] for key in stale}, set(fresh))
     return whole
 
 

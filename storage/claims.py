@@ -15,7 +15,7 @@ class Claim:
     """A trial that a driver holds, under one attempt.
 
     `structure` is its canonical key; it, `rung`, `width` and `config` are None together, for a reserved trial
-    that waits for a proposal. `seed` stays the same over all attempts.
+    that waits for a proposal. `seed` stays the same over all attempts; earlier ones recorded evaluations up to `steps`.
     """
 
     trial_id: int
@@ -29,6 +29,7 @@ class Claim:
     config: Mapping[str, Any] | None
     seed: int
     optuna_number: int | None
+    steps: int = 0
 
     @classmethod
     def of(cls, trial: Trial, structure: str | None, driver: int) -> Claim:
@@ -45,6 +46,7 @@ class Claim:
             config=trial.config,
             seed=trial.seed,
             optuna_number=trial.optuna_number,
+            steps=trial.steps,
         )
 
 

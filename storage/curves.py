@@ -1,4 +1,9 @@
-"""The curves of finished trials, as the laws take them."""
+"""The curves of finished trials, as the laws take them.
+
+A run that was stopped early is a censored observation of what it would have come to at its budget: all that is known is a
+bound, which its loss would not have gone below (`schema.Decision`). It enters with the bound as its last point: left out, it
+would make its structure look better than it is; as it was when it stopped, worse, since its size is meant for the budget.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from sqlalchemy import Select, select
 
 from storage.database import Database
 from storage.laws import Run
-from storage.schema import PointRow, StructureRow, Total, Trial
+from storage.schema import Decision, PointRow, StructureRow, Total, Trial
 from storage.studies import StudyRecord
 
 MEASURED = ("completed", "truncated")
@@ -33,7 +38,7 @@ def runs(
         structures: keys of structures to read, None for all.
     """
     query = (
-        select(Trial.number, StructureRow.key, PointRow.flops, PointRow.loss, PointRow.seconds, PointRow.tokens)
+        select(Trial.number, StructureRow.key, Trial.state, PointRow.flops, PointRow.loss, PointRow.seconds, PointRow.tokens)
         .join(PointRow, PointRow.trial_id == Trial.id)
         .join(StructureRow, StructureRow.id == Trial.structure_id)
         .where(Trial.study_id == study.id, Trial.state.in_(MEASURED), ~PointRow.warmup)
@@ -45,7 +50,7 @@ def runs(
         query = query.where(StructureRow.key.in_(structures))
     found: list[Run] = []
     for piece in _pieces(query, numbers):
-        found += _read(database, piece)
+        found += _read(database, study, piece)
     return found
 
 
@@ -81,13 +86,34 @@ def _pieces(query: Select, numbers: Collection[int] | None) -> Iterator[Select]:
         yield query.where(Trial.number.in_(wanted[start : start + 10 * CHUNK]))
 
 
-def _read(database: Database, query: Select) -> list[Run]:  # type: ignore[type-arg]
-    curves: dict[tuple[int, str], list[tuple[float, ...]]] = {}
+def _bounds(database: Database, study: StudyRecord) -> dict[int, tuple[float, float]]:
+    """(budget, least loss possible there) of the trials that were stopped early, by number."""
+    rows = (
+        select(Trial.number, Decision.budget, Decision.bound)
+        .join(Trial, Trial.id == Decision.trial_id)
+        .where(Trial.study_id == study.id, Trial.state == "truncated", Decision.stopped)
+    )
     with database.reading() as session:
-        for number, key, *point in session.execute(query):
+        return {number: (budget, bound) for number, budget, bound in session.execute(rows)}
+
+
+def _read(database: Database, study: StudyRecord, query: Select) -> list[Run]:  # type: ignore[type-arg]
+    curves: dict[tuple[int, str], list[tuple[float, ...]]] = {}
+    truncated = False
+    with database.reading() as session:
+        for number, key, state, *point in session.execute(query):
             curves.setdefault((number, key), []).append(tuple(point))
-    found = []
+            truncated = truncated or state == "truncated"
+    bounds, found = _bounds(database, study) if truncated else {}, []
     for (number, key), points in curves.items():
+        if number in bounds:
+            points.append(_censored(points[-1], *bounds[number]))
         compute, loss, seconds, tokens = (list(column) for column in zip(*points, strict=True))
         found.append(Run(key, str(number), compute, loss, seconds, compute[-1] / tokens[-1]))  # type: ignore[arg-type]
     return found
+
+
+def _censored(last: tuple[float, ...], budget: float, bound: float) -> tuple[float, ...]:
+    """A point at the budget of a run that was stopped at its `last`: seconds and tokens in proportion."""
+    compute, _, seconds, tokens = last
+    return budget, bound, seconds * budget / compute, tokens * budget / compute

@@ -2,8 +2,10 @@
 
 SQLite: the driver's own transaction handling is switched off. A writing transaction starts with BEGIN
 IMMEDIATE, so that it holds the write lock before it reads what it decides on; a reading one starts with BEGIN
-on a connection that refuses to write, and needs no lock in WAL mode. PostgreSQL: a writing transaction is
-READ COMMITTED and gives up on locks in time; a reading one is one read-only snapshot.
+on a connection that refuses to write, and needs no lock in WAL mode. `synchronous` is NORMAL: what was committed
+survives any crash of the process; a power cut may take the last commits, as a whole and in order, and such a trial
+is run again. FULL would wait for the disk at every commit of every driver. PostgreSQL: a writing transaction is READ
+COMMITTED and gives up on locks in time; a reading one is one read-only snapshot.
 """
 
 from __future__ import annotations

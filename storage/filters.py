@@ -14,6 +14,7 @@ from storage.schema import TRIAL_KINDS, TRIAL_STATES, StructureRow, Study, Trial
 
 _SLACK = 1e-9  # exponents are fractions rounded to binary
 _EXPONENTS = ("omega", "psi", "nu")
+_OF_TRIALS = ("kind", "state", "width", "rung")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +54,21 @@ class Filters:
         """Names of the conditions that are set."""
         return [name for name in self.__slots__ if getattr(self, name) is not None]
 
+    def of_structures(self) -> Filters:
+        """The conditions that all trials of a structure in a study meet, or none does."""
+        return Filters(**{name: getattr(self, name) for name in ("study", "structure", *_EXPONENTS)})
+
+    def of_trials(self) -> Filters:
+        """The other conditions."""
+        return Filters(**{name: getattr(self, name) for name in _OF_TRIALS})
+
     def conditions(self, trial: Any = Trial, *, each: bool = False) -> list[ColumnElement[bool]]:
         """The conditions on a trial (the model, or an alias of it), as SQL.
 
         Args:
             each: ask the exponents of each trial that is met, where another index than that of structures is to be followed.
         """
-        names = ("kind", "state", "width", "rung")
-        found = [getattr(trial, name) == getattr(self, name) for name in names if getattr(self, name) is not None]
+        found = [getattr(trial, name) == getattr(self, name) for name in _OF_TRIALS if getattr(self, name) is not None]
         if self.study is not None:
             study = aliased(Study)
             found.append(trial.study_id == select(study.id).where(study.name == self.study).scalar_subquery())

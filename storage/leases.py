@@ -97,21 +97,23 @@ class Leases:
             session.execute(update(Driver).where(Driver.id == driver, Driver.state == "alive").values(state="closed"))
             preempt_orphans(session, self.study_id, self.database.now(session), self.max_attempts)
 
-    def reap(self, lease_seconds: float = LEASE_SECONDS) -> list[int]:
+    def reap(self, lease_seconds: float = LEASE_SECONDS, driver: int | None = None) -> list[int]:
         """Declare dead every driver whose lease ran out or whose process is gone, and requeue its trials.
 
-        Drivers and trials change in one transaction. A trial whose attempts have crashed `max_attempts` times
-        becomes failed. Returns the ids of the drivers declared dead.
+        `driver` is the one that asks, which is alive however long it waited for the lock. Drivers and trials change in one
+        transaction. A trial whose attempts have crashed `max_attempts` times becomes failed. Returns the ids of the drivers
+        declared dead.
         """
         with self.database.session() as session:
             self.database.lock(session, self.study_id)
             now = self.database.now(session)
-            dead = [d for d in self._alive(session) if now - d.heartbeat > lease_seconds or _info(d).is_gone()]
-            for driver in dead:
-                driver.state = "dead"
+            others = [other for other in self._alive(session) if other.id != driver]
+            dead = [other for other in others if now - other.heartbeat > lease_seconds or _info(other).is_gone()]
+            for other in dead:
+                other.state = "dead"
             session.flush()
             preempt_orphans(session, self.study_id, now, self.max_attempts)
-            return [driver.id for driver in dead]
+            return [other.id for other in dead]
 
     def _alive(self, session: Session) -> list[Driver]:
         mine = select(Driver).where(Driver.study_id == self.study_id, Driver.state == "alive")

@@ -28,8 +28,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from space.structure import Structure
-from storage import charges
+from storage import charges, schema
 from storage.claims import Claim, Finished, PointLike, Settled, Wait, point_row
+from storage.decisions import Decision
 from storage.leases import FencedError, Leases
 from storage.proposals import Proposal, fill, insert_missing, structure_id
 from storage.schema import (
@@ -125,8 +126,8 @@ class Ledger(Leases):
                 charges.start_from(session, trial, _attempt(session, claim), start_flops, start_seconds)
             return trial is not None
 
-    def record(self, claim: Claim, points: Sequence[PointLike]) -> bool:
-        """Record evaluations, and that the trial is alive. A recorded step stays; repeats are harmless.
+    def record(self, claim: Claim, points: Sequence[PointLike], decisions: Sequence[Decision] = ()) -> bool:
+        """Record evaluations, decisions at them, and that the trial is alive. What is recorded stays; repeats are harmless.
 
         Points whose loss is negative or not finite are not recorded. Returns False where the driver no longer holds the
         trial.
@@ -136,12 +137,7 @@ class Ledger(Leases):
             if trial is None:
                 return False
             trial.updated = self.database.now(session)
-            finite = [point for point in points if 0 <= point.loss < math.inf]
-            if finite:
-                last = max(finite, key=lambda point: point.step)
-                charges.advance(session, trial, _attempt(session, claim), last.flops, last.seconds)
-                trial.tokens, trial.steps = max(trial.tokens, last.tokens), max(trial.steps, last.step)
-                insert_missing(session, PointRow, [point_row(claim, point) for point in finite])
+            _record(session, claim, trial, points, decisions, trial.updated)
             return True
 
     def finish(
@@ -155,6 +151,8 @@ class Ledger(Leases):
         steps: int,
         seconds: float,
         error: str | None = None,
+        points: Sequence[PointLike] = (),
+        decisions: Sequence[Decision] = (),
     ) -> bool:
         """End a trial. The attempt is charged what the trial spent since the attempt started.
 
@@ -162,6 +160,7 @@ class Ledger(Leases):
             loss: final validation loss in nats per token; None, negative or not finite, where there is none.
             flops, tokens, steps, seconds: cumulative over the trial, not the attempt.
             error: why, for a failed or diverged trial.
+            points, decisions: the last ones, recorded as by `record`.
 
         Saying it again changes nothing. Returns False where the driver no longer holds the trial.
 
@@ -175,10 +174,12 @@ class Ledger(Leases):
             trial = _held(session, claim)
             if trial is None:
                 return _ended(session, claim, state)
+            now = self.database.now(session)
+            _record(session, claim, trial, points, decisions, now)
             attempt = _attempt(session, claim)
             charges.advance(session, trial, attempt, flops, seconds)
             trial.loss, trial.tokens, trial.steps = measured, tokens, steps
-            charges.close(trial, attempt, state, error, self.database.now(session))
+            charges.close(trial, attempt, state, error, now)
             return True
 
     def requeue(self, claim: Claim, reason: str) -> bool:
@@ -203,11 +204,12 @@ class Ledger(Leases):
             )
             return [Settled.of(trial, key) for trial, key in rows]
 
-    def mark_told(self, trial_id: int) -> None:
-        """Note that the sampler's storage knows how a finished trial ended."""
+    def mark_told(self, trial_id: int, value: float | None = None) -> None:
+        """Note that the sampler's storage knows how a finished trial ended, and with which value, where it has one."""
+        changes = {"told": True} | ({} if value is None or not math.isfinite(value) else {"value": value})
         with self._locked() as session:
             finished = update(Trial).where(Trial.id == trial_id, Trial.state.in_(FINAL_STATES))
-            session.execute(finished.values(told=True))
+            session.execute(finished.values(**changes))
 
     def set_values(self, values: Mapping[int, float]) -> None:
         """Store values (log compute multipliers) by trial id; one that is not finite is stored as none."""
@@ -256,6 +258,24 @@ def _held(session: Session, claim: Claim) -> Trial | None:
             Trial.state == "running",
         )
     )
+
+
+def _record(
+    session: Session,
+    claim: Claim,
+    trial: Trial,
+    points: Sequence[PointLike],
+    decisions: Sequence[Decision],
+    now: float,
+) -> None:
+    """Enter evaluations of a trial that is held, and what was decided at them."""
+    finite = [point for point in points if 0 <= point.loss < math.inf]
+    if finite:
+        last = max(finite, key=lambda point: point.step)
+        charges.advance(session, trial, _attempt(session, claim), last.flops, last.seconds)
+        trial.tokens, trial.steps = max(trial.tokens, last.tokens), max(trial.steps, last.step)
+        insert_missing(session, PointRow, [point_row(claim, point) for point in finite])
+        insert_missing(session, schema.Decision, [decision.row(trial.id, now) for decision in decisions])
 
 
 def _ended(session: Session, claim: Claim, state: FinalState) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, func, literal_column, or_
+from sqlalchemy import ColumnElement, Select, Subquery, exists, func, literal_column, or_
 from sqlalchemy import select as choose
 from sqlalchemy.orm import aliased
 
@@ -47,8 +47,7 @@ def trials(filters: Filters = _ALL, limit: int | None = None) -> Question:
     if limit is None:
         wanted = _described().where(*filters.conditions())
     else:  # one index has all that the filters need: it is read until there are enough
-        one = aliased(Trial)
-        found = choose(one.id).where(*filters.conditions(one)).order_by(one.study_id, one.number).limit(limit).subquery()
+        found = _first(filters, limit)
         wanted = _described(source=found, on=Trial.id == found.c.id)
     return Question(wanted.order_by(Trial.study_id, Trial.number), SELECT_COLUMNS, filters.study)
 
@@ -64,11 +63,11 @@ def points(filters: Filters, limit: int | None = None) -> Question:
         .join(Study, Study.id == Trial.study_id)
         .join(PointRow, PointRow.trial_id == Trial.id)
         .join(StructureRow, StructureRow.id == Trial.structure_id)
-        .where(*filters.conditions())
+        .where(*([] if limit else filters.conditions()))
         .order_by(Trial.study_id, Trial.number, PointRow.step)
     )
     shown = POINT_COLUMNS if filters.study else {"study": "str"} | POINT_COLUMNS
-    return Question(wanted.limit(limit), shown, filters.study)
+    return Question(_page(wanted, PointRow, filters, limit), shown, filters.study)
 
 
 def best(filters: Filters = _ALL, limit: int | None = None) -> Question:
@@ -88,12 +87,10 @@ def best(filters: Filters = _ALL, limit: int | None = None) -> Question:
         .where(Total.structure_id > 0)
         .group_by(Total.study_id, Total.structure_id)
     )
-    if filters.study is not None:
-        tried = tried.where(Total.study_id == choose(Study.id).where(Study.name == filters.study).scalar_subquery())
-    pair = tried.subquery()
+    pair = tried.where(*filters.of_structures().conditions(Total)).subquery()
     one = aliased(Trial)
     mine = choose(one.id).where(
-        one.study_id == pair.c.study_id, one.structure_id == pair.c.structure_id, *filters.conditions(one, each=True)
+        one.study_id == pair.c.study_id, one.structure_id == pair.c.structure_id, *filters.of_trials().conditions(one)
     )
     valued = mine.where(one.value.is_not(None)).order_by(one.value.desc(), one.number.desc())
     measured = mine.where(_measured(one)).order_by(one.loss, one.number)
@@ -147,12 +144,13 @@ def attempts(filters: Filters = _ALL, limit: int | None = None, *, failed: bool 
         .join(Study, Study.id == Trial.study_id)
         .join(Driver, Driver.id == Attempt.driver_id)
         .outerjoin(StructureRow, StructureRow.id == Trial.structure_id)
-        .where(*filters.conditions())
+        .where(*([] if limit and not failed else filters.conditions()))
         .order_by(Trial.study_id, Trial.number, Attempt.attempt)
     )
     if failed:
         wanted = wanted.where(or_(Attempt.error.is_not(None), _among(Attempt.state, "failed", "diverged")))
-    return Question(wanted.limit(limit), ATTEMPT_COLUMNS, filters.study)
+    page = wanted.limit(limit) if failed else _page(wanted, Attempt, filters, limit)
+    return Question(page, ATTEMPT_COLUMNS, filters.study)
 
 
 def cost(by: Cost, filters: Filters = _ALL, limit: int | None = None) -> Question:
@@ -225,6 +223,23 @@ def studies_frame(database: Database) -> pd.DataFrame:
 def select(database: Database, filters: Filters) -> pd.DataFrame:
     """The trials that match, of one study or of all: `SELECT_COLUMNS`. Raises StudyError for a study that does not exist."""
     return answer(database, trials(filters))
+
+
+def _page(wanted: Select[*tuple[Any, ...]], model: Any, filters: Filters, limit: int | None) -> Select[*tuple[Any, ...]]:
+    """At most `limit` rows of `model`, which belong to trials: no more trials than rows are looked at."""
+    if limit is None:
+        return wanted
+    found = _first(filters, limit, has=model)
+    return wanted.join(found, found.c.id == Trial.id).limit(limit)
+
+
+def _first(filters: Filters, limit: int, has: Any = None) -> Subquery:
+    """Ids of the first trials that match, of those that have rows of a model where one is given."""
+    one = aliased(Trial)
+    found = choose(one.id).where(*filters.conditions(one))
+    if has is not None:
+        found = found.where(exists().where(has.trial_id == one.id))
+    return found.order_by(one.study_id, one.number).limit(limit).subquery()
 
 
 def _measured(trial: Any) -> ColumnElement[bool]:

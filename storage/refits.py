@@ -16,7 +16,7 @@ from storage.books import METHOD
 from storage.curves import runs
 from storage.database import Database
 from storage.fits import stored_fits
-from storage.laws.run import AXES, json_value
+from storage.laws.run import json_value
 from storage.results import DRAWS, LEVEL
 from storage.studies import StudyRecord
 
@@ -60,8 +60,7 @@ def fit_payload(database: Database, study: StudyRecord, settings: dict[str, Any]
         gone = ranges(sorted(missing))
         raise StudyError(f"study {study.name!r} no longer has the curves of trials {gone}: its fit cannot be made again")
     target, seed = settings["target_compute"], settings["seed"]
-    book = laws.Book.of(found)
-    fitted = {axis: book.laws(axis, draws=settings["draws"], seed=seed + place) for place, axis in enumerate(AXES)}
+    fitted = laws.Book.of(found).both(draws=settings["draws"], seed=seed)
     test = laws.hold_out(found, draws=settings["draws"], seed=seed)
     board = laws.rank(fitted["compute"], fitted["seconds"], target, settings["level"])
     payload = {
@@ -71,8 +70,8 @@ def fit_payload(database: Database, study: StudyRecord, settings: dict[str, Any]
         "surface": laws.surface_law(found, target).to_dict(),
         "hold_out": None if test is None else test.to_dict(),
     }
-    plain: dict[str, Any] = json_value(payload)
-    return plain
+    values: dict[str, Any] = json_value(payload)
+    return values
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -70,10 +70,10 @@ def lawset(database: Database, study: StudyRecord, axis: Axis = "compute") -> la
     Raises:
         StudyError: no dense trial has finished, so there is nothing to compare with yet.
     """
-    return _fitted(_book(database, study), study, axis)
+    return _book(database, study).laws(axis, draws=DRAWS, seed=study.seed + AXES.index(axis))
 
 
-def leaderboard(database: Database, study: StudyRecord) -> pd.DataFrame:
+def leaderboard(database: Database, study: StudyRecord, whole: Callable[[], laws.Book] | None = None) -> pd.DataFrame:
     """Structures, best first: by the lower end of their multiplier's interval at the study's target compute.
 
     Columns: structure, key, theta_XA..theta_AB, omega, psi, nu, multiplier (and _low, _high; in FLOPs), seconds_multiplier
@@ -82,7 +82,7 @@ def leaderboard(database: Database, study: StudyRecord) -> pd.DataFrame:
     rank_high, verdict. What the data do not settle is NaN, and the verdict says why.
 
     The answer is kept, and read again while the measured trials are the same. In a database that cannot be written it is
-    computed each time.
+    computed each time. Who gives `whole`, the book of the laws as the ledger stands, only reads: nothing is kept.
 
     Raises:
         StudyError: as in `lawset`.
@@ -93,9 +93,10 @@ def leaderboard(database: Database, study: StudyRecord) -> pd.DataFrame:
     now = settings_hash({key: list(totals) for key, totals in measured(database, study).items()})
     kept = load_fit(database, study.id, "standings", settings)
     if kept is None or kept["measured"] != now:
-        kept = {"measured": now, "columns": _standings(database, study)}
-        with contextlib.suppress(DatabaseError):
-            save_fit(database, study.id, "standings", settings, kept)
+        kept = {"measured": now, "columns": _standings(study, _book(database, study) if whole is None else whole())}
+        if whole is None:
+            with contextlib.suppress(DatabaseError):
+                save_fit(database, study.id, "standings", settings, kept)
     board = pd.DataFrame(kept["columns"])
     numbers = [name for name in board.columns if name not in ("structure", "key", "verdict")]
     board[numbers] = board[numbers].astype("float64")
@@ -169,25 +170,17 @@ def _settings(study: StudyRecord, kind: str) -> dict[str, Any]:
 
 
 def _book(database: Database, study: StudyRecord) -> laws.Book:
-    """The book of the study, kept where the database can be written; raises as `lawset`."""
-    try:
-        found = book(database, study, keep=True)
-    except DatabaseError:
-        found = book(database, study)
+    """The book of the study; raises as `lawset`."""
+    found = book(database, study, keep=True)
     if found is None:
         raise _nothing_yet(study)
     return found
 
 
-def _fitted(whole: laws.Book, study: StudyRecord, axis: Axis) -> laws.LawSet:
-    return whole.laws(axis, draws=DRAWS, seed=study.seed + AXES.index(axis))
-
-
-def _standings(database: Database, study: StudyRecord) -> dict[str, list[Any]]:
+def _standings(study: StudyRecord, whole: laws.Book) -> dict[str, list[Any]]:
     """The leaderboard but for what was spent, column by column."""
-    whole = _book(database, study)
-    compute, seconds = (_fitted(whole, study, axis) for axis in AXES)
-    rows = [standing.to_dict() for standing in laws.rank(compute, seconds, study.target_compute, LEVEL)]
+    fits = whole.both(draws=DRAWS, seed=study.seed)
+    rows = [standing.to_dict() for standing in laws.rank(fits["compute"], fits["seconds"], study.target_compute, LEVEL)]
     for row in rows:
         row.pop("runs")
         row |= {name: None if value != value else value for name, value in _identified(row["key"]).items()}

@@ -6,6 +6,7 @@
     einsearch_trials       the ledger: one row per trial
     einsearch_attempts     what each attempt at a trial spent: compute is charged once
     einsearch_points       evaluations along a trial's run
+    einsearch_decisions    at which of them a run was judged, and whether it was stopped early
     einsearch_fits         fitted laws, by the settings of the fit
     einsearch_totals       trials, FLOPs and seconds by study, structure, kind and state; triggers keep it
 
@@ -33,7 +34,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from storage.columns import JSONText, Message, amount, finite, partial_index
 
-REVISION = "0002"
+REVISION = "0003"
 """The revision these models describe, the head of `storage.migrations`. Revisions are ordered as text."""
 
 PREFIX = "einsearch_"
@@ -308,6 +309,33 @@ class PointRow(Base):
     train_loss: Mapped[float | None] = mapped_column(Double)
     seconds: Mapped[float] = mapped_column(Double)
     warmup: Mapped[bool]
+
+
+class Decision(Base):
+    """Whether a run may go on, judged once at an evaluation, with the evidence (`search.stopping`).
+
+    At `flops` the loss was `loss`; at `budget`, the FLOPs that the run is to spend, it is `bound` at best, where the dense law
+    says `frontier`.
+    """
+
+    __tablename__ = PREFIX + "decisions"
+    __table_args__ = (
+        CheckConstraint("stopped = (bound > frontier)", name="stopped_above_the_frontier"),
+        CheckConstraint("step >= 0 AND flops <= budget", name="counts"),
+        *(amount(column) for column in ("flops", "loss", "budget", "bound", "frontier")),
+        partial_index("uq_einsearch_decisions_stopped", "stopped", "trial_id", unique=True),
+        {"sqlite_with_rowid": False},
+    )
+
+    trial_id: Mapped[int] = mapped_column(ForeignKey(Trial.id), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    flops: Mapped[float] = mapped_column(Double)
+    loss: Mapped[float] = mapped_column(Double)
+    budget: Mapped[float] = mapped_column(Double)
+    bound: Mapped[float] = mapped_column(Double)
+    frontier: Mapped[float] = mapped_column(Double)
+    stopped: Mapped[bool]
+    decided: Mapped[float] = mapped_column(Double)
 
 
 class Total(Base):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from einsearch import options
@@ -25,4 +27,4 @@ def command(db: str, host: str, port: int, allowed: tuple[str, ...], token: bool
     """
     from dashboards.web.serve import serve
 
-    serve(db, host, port, allowed, token, click.echo)
+    serve(db, host, port, allowed, token, click.echo, (sys.executable, "-m", "einsearch.foresight_worker"))

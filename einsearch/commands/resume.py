@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import click
@@ -26,14 +27,27 @@ class Budget(click.ParamType[tuple[bool, int]]):
 @options.study
 @click.option("--trials", type=Budget(), help="A larger budget: 60 trials in all, or +20 for as many more.")
 @click.option("--target-compute", type=options.Flops(), metavar="FLOPS", help="Compare and aim at this compute from now on.")
+@click.option(
+    "--early-stopping/--no-early-stopping",
+    default=None,
+    help="End runs that cannot reach the dense frontier at their own budget, or do so no more.",
+)
 @options.running
-def command(study: str, db: str, trials: tuple[bool, int] | None, target_compute: float | None, **given: Any) -> None:
+def command(
+    study: str,
+    db: str,
+    trials: tuple[bool, int] | None,
+    target_compute: float | None,
+    early_stopping: bool | None,
+    **given: Any,
+) -> None:
     """Go on with STUDY after a stop, or with a larger budget.
 
     Nothing that finished is trained again; what was cut off goes on from its last checkpoint. STUDY can be left out where
     the database holds one study.
     """
     from einsearch.run import Running, run
+    from search.settings import StudySettings
     from search.study import Study
     from storage.database import Database
     from storage.studies import open_study
@@ -43,9 +57,11 @@ def command(study: str, db: str, trials: tuple[bool, int] | None, target_compute
         more, number = trials
         with Database.open(db) as database:
             budget = open_study(database, study).budget * more + number
+    settings = None
+    if early_stopping is not None:
+        recorded = StudySettings.from_dict(Study(study, db=db).record().settings)
+        settings = dataclasses.replace(recorded, early_stopping=early_stopping)
     running = Running.taken_from(given)
-    run(
-        Study(study, db=db, trials=budget, target_compute=target_compute, checkpoints=running.checkpoints),
-        running,
-        create=False,
-    )
+    checkpoints = running.checkpoints
+    wanted = Study(study, db=db, trials=budget, settings=settings, target_compute=target_compute, checkpoints=checkpoints)
+    run(wanted, running, create=False)

@@ -49,6 +49,11 @@ class Pair(click.ParamType[tuple[Any, Any]]):
     "--target-compute", type=options.Flops(), metavar="FLOPS", help="Compute to compare at; default the highest rung's."
 )
 @click.option("--explore", type=float, metavar="SHARE", help="Share of proposals drawn at random.")
+@click.option(
+    "--early-stopping/--no-early-stopping",
+    default=None,
+    help="End a run that cannot reach the dense frontier at its own budget; default not.",
+)
 @click.option("--seed", type=int, help="Of proposals, weights and batches.")
 @click.option("--corpus", help="'python', a text file, or a folder.")
 @options.settings

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -26,7 +30,7 @@ PLAN = [
     *("--trials", "6", "--corpus", "text", *TRIAL),
 ]
 SMALL = ["--rung", "1.5e7:8", "--rung", "3e7:16", *PLAN]
-LONGER = ["--rung", "1e8:8", "--rung", "3e8:16", *PLAN]
+LONGER = ["--rung", "1e8:8", "--rung", "2e8:16", *PLAN]
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,13 @@ def text(tmp_path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Finished:
-    """A study that ran to its end in `folder`, with all defaults for its files, and what it wrote meanwhile."""
+    """A study that ran to its end in `origin`, with all defaults for its files, and what it wrote meanwhile.
+
+    `folder` is a copy of it, for one worker of the tests alone.
+    """
 
     folder: Path
+    origin: Path
     outcome: Outcome
 
     @property
@@ -113,11 +121,24 @@ class Finished:
         return f"sqlite:///{self.folder}/einsearch.db"
 
 
+def run_once(origin: Path) -> Outcome:
+    """Run the study in a folder, unless another worker of these tests has: they wait for one another."""
+    with origin.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        told = origin.with_suffix(".json")
+        if not told.exists():
+            origin.mkdir()
+            write_text(origin)
+            told.write_text(json.dumps(asdict(spawn("search", "tiny", *SMALL, cwd=origin))))
+        return Outcome(**json.loads(told.read_text()))
+
+
 @pytest.fixture(scope="session")
 def finished(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    folder = tmp_path_factory.mktemp("finished")
-    write_text(folder)
-    return Finished(folder, spawn("search", "tiny", *SMALL, cwd=folder))
+    base = tmp_path_factory.getbasetemp()
+    origin = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    outcome = run_once(origin)
+    return Finished(shutil.copytree(origin, tmp_path_factory.mktemp("finished") / "copy"), origin, outcome)
 
 
 @pytest.fixture

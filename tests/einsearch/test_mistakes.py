@@ -115,7 +115,7 @@ def test_names_that_no_study_can_have(einsearch: Any, text: Path) -> None:
 
 
 def test_a_study_with_other_settings_says_which_differ(study: Any, finished: Any, small: list[str]) -> None:
-    same = [str(finished.folder / "text") if word == "text" else word for word in small]
+    same = [str(finished.origin / "text") if word == "text" else word for word in small]
     assert_refused(study("search", "tiny", *same, "--seed", "7"), "exists with other settings: seed")
 
 

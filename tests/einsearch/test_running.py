@@ -13,6 +13,8 @@ from pathlib import Path
 from termios import TIOCSWINSZ
 from typing import Any
 
+from search.study import Study
+
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 NOISE = re.compile(r"warn|ray|tune|optuna|deprecat|/tmp/ray|Configuration for experiment", re.IGNORECASE)
 
@@ -40,7 +42,7 @@ def in_a_terminal(arguments: list[str], cwd: Path, interrupt_at: str) -> tuple[i
 
 
 def test_a_pipe_gets_the_answer_and_plain_progress(finished: Any) -> None:
-    ended, folder = finished.outcome, finished.folder
+    ended, folder = finished.outcome, finished.origin
     assert ended.code == 0, ended.err
     first, *lines = ended.err.splitlines()
     assert first == f"study 'tiny' in {folder}/einsearch.db: 0 of 6 trials done"
@@ -60,23 +62,33 @@ def test_a_complete_study_is_not_run_again(study: Any, finished: Any) -> None:
     assert quiet.err == "" and quiet.out == ended.out
 
 
-def test_an_interrupt_on_a_terminal_and_the_way_on(command: list[str], process: Any, text: Path, longer: list[str]) -> None:
+def test_early_stopping_can_be_switched(study: Any, finished: Any) -> None:
+    for option, wanted in (("--early-stopping", True), ("--no-early-stopping", False)):
+        assert study("resume", "tiny", "--quiet", option).code == 0
+        assert Study("tiny", db=finished.db).record().settings["early_stopping"] is wanted
+
+
+def test_an_interrupt_on_a_terminal_and_the_way_on(
+    command: list[str], process: Any, einsearch: Any, text: Path, longer: list[str]
+) -> None:
     folder = text.parent
     search = [*command, "search", "my study", *longer, "--concurrency", "1", "--db", f"sqlite:///{folder}/s.db"]
     code, shown = in_a_terminal(search, folder, "[1/6]")
     assert code == 130, shown
-    for part in ("einsearch my study", "0/6 trials", "1/6 trials", " left", "best so far", "baseline", "progress"):
+    for part in ("einsearch my study", "0/6 trials", " left", "best so far", "baseline", "progress"):
         assert part in shown, f"{part!r} not in {shown}"
+    assert re.search("[1-5]/6 trials", shown), shown
     assert "Traceback" not in shown and not NOISE.search(shown.replace(str(folder), "")), shown
     *_, advice, way_on = shown.strip().splitlines()
     assert advice == "stopped; nothing recorded is lost. Go on with:"
 
-    before = json.loads(process("status", "--db", f"sqlite:///{folder}/s.db", "--format", "json", cwd=folder).out)
+    status = ["status", "--db", f"sqlite:///{folder}/s.db", "--format", "json"]
+    before = json.loads(einsearch(*status).out)
     assert 1 <= before["done"] < 6 and before["trials"]["running"] == before["drivers"] == 0
     assert sum(before["trials"].values()) >= before["done"] + 1
     program, *arguments = shlex.split(way_on)
     assert program == "einsearch"
     ended = process(*arguments, "--quiet", cwd=folder)
     assert ended.code == 0 and ended.err == "" and "Leaderboard of 'my study'" in ended.out
-    after = json.loads(process("status", "--db", f"sqlite:///{folder}/s.db", "--format", "json", cwd=folder).out)
+    after = json.loads(einsearch(*status).out)
     assert after["trials"]["completed"] == after["done"] == 6 and after["flops"] > before["flops"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dashboards.paper.catalogue import DRAWINGS
 from einsearch.foresight import innovations, predictions
 from einsearch.observe import Observer
 from space.structure import Structure
@@ -184,9 +186,14 @@ def test_figures_are_listed_and_mistakes_are_said(einsearch: Any, whole: Made, m
 
 
 def test_the_report_in_both_formats(einsearch: Any, whole: Made) -> None:
-    assert einsearch("report", NAME, "--db", whole.url, "-o", "r.md").out == "report: r.md\n"
-    text = Path("r.md").read_text()
-    assert "einsearch resume" in text and "f" * 64 in text and Path("r-figures/frontier.svg").exists()
+    assert einsearch("report", NAME, "--db", whole.url, "-o", "new/r.md").out == "report: new/r.md\n"
+    text = Path("new/r.md").read_text()
+    assert "einsearch resume" in text and "f" * 64 in text
+    shown = re.findall(r"!\[(\w+)\]\((r-figures/\w+\.svg)\)", text)
+    assert len(shown) >= 10
+    for name, place in shown:
+        assert (Path("new") / place).read_bytes().startswith(b"<?xml") and DRAWINGS[name].sentence in text
+    assert sorted(child.name for child in Path("new").iterdir()) == ["r-figures", "r.md"]
     assert einsearch("report", "--db", whole.url, "--format", "md", "--no-figures", "-o", "a.md").code == 0
     assert not Path("a-figures").exists()
     assert einsearch("report", "--db", whole.url).out == "report: einsearch-report.html\n"

@@ -15,8 +15,10 @@ be -1 for any, and an end below 0 is the signal. What an order to start has: `na
     mode          "ro": the SQLite file cannot be written
     clock         seconds that this process's clock is ahead
     pause         seconds that an evaluation takes
+    every         steps between evaluations
     attempts      attempts at a trial that may crash
-    behaviour     {trial seed: "raise" | "nan" | "die"}: trials that fail, diverge, or take their process with them
+    behaviour     {trial seed: "raise" | "nan" | "die" | "poor"}: trials that fail, diverge, take their process with them, or
+                  have so high a loss that they are stopped where the settings allow it
 
 A trial's loss is that of a chain of hashes over its steps, so that a step taken twice, left out or taken from another trial
 shows in it.
@@ -38,8 +40,9 @@ from pathlib import Path
 from typing import Any
 
 STEPS = 6
-EVERY = 2
-FLOPS_PER_STEP = 1e7
+FLOPS_PER_STEP = 2e9
+POOR = 1.0
+"""What a poor trial's loss is higher."""
 
 
 def chain_loss(seed: int, steps: int = STEPS) -> float:
@@ -65,7 +68,7 @@ def _loss(link: str, step: int) -> float:
 class ChainRun:
     """Stands where `trainers.run.TrainingRun` does."""
 
-    pause = 0.0
+    pause, every = 0.0, 2
     behaviour: dict[str, str] = {}  # noqa: RUF012 - set once for the process
 
     def __init__(self, config: Any, corpus: Any) -> None:  # noqa: ARG002 - it reads no data
@@ -88,7 +91,7 @@ class ChainRun:
     def advance(self, max_steps: int | None = None) -> None:  # noqa: ARG002 - always to the next point
         from trainers.points import Point
 
-        end = self.step + EVERY
+        end = self.step + self.every
         while self.step < end:
             self.step += 1
             self.link = _next(self.link, self.step)
@@ -97,7 +100,7 @@ class ChainRun:
         if self.pause:
             time.sleep(self.pause)
         if not self.diverged:
-            loss = _loss(self.link, self.step)
+            loss = _loss(self.link, self.step) + POOR * (self.behaviour.get(str(self.config.seed)) == "poor")
             self.points.append(Point(self.step, self.tokens, self.flops, loss, loss, self.seconds, False))
 
     def _behave(self, how: str | None) -> None:
@@ -127,7 +130,8 @@ def install(order: dict[str, Any]) -> None:
     from storage import database, leases
 
     trial.TrainingRun = ChainRun  # type: ignore[misc,assignment]
-    ChainRun.pause, ChainRun.behaviour = order.get("pause", 0.0), order.get("behaviour", {})
+    ChainRun.pause, ChainRun.every = order.get("pause", 0.0), order.get("every", 2)
+    ChainRun.behaviour = order.get("behaviour", {})
     steady.LONGEST_PAUSE = 0.2
     plan.width_at = _dense_width  # type: ignore[assignment]
     steering.Steering.propose = _at_random  # type: ignore[method-assign,assignment]

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from search.study import Study
 # Ray's clusters leave files open
 pytestmark = pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
 
+HEAD = Path(__file__).with_name("head.py")
 PATIENCE = 300.0
 PLAN = [
     *("--rung", "3e8:8", "--rung", "6e8:16", "--baseline", "0:8", "--baseline", "1:16", "--known", "monarch"),
@@ -44,6 +45,17 @@ def machines(first: int = 0, **more: Any) -> Iterator[Cluster]:
             yield cluster
         finally:
             cluster.shutdown()
+
+
+@contextmanager
+def head(**environment: str) -> Iterator[str]:
+    """The address of a cluster with settings that this process does not have."""
+    command, more = [sys.executable, str(HEAD)], {"RAY_USAGE_STATS_ENABLED": "0"} | environment
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **more}) as process:
+        assert process.stdin is not None and process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
 
 
 def add(cluster: Cluster) -> Any:
@@ -139,6 +151,13 @@ def test_a_machine_is_removed_and_another_added(search: Search) -> None:
     assert search.attempts("preempted") >= 1
 
 
+def test_two_drivers_each_with_a_cluster_of_its_own(search: Search) -> None:
+    drivers = [search.start("search", *PLAN, "--concurrency", "1") for _ in range(2)]
+    assert [driver.wait(PATIENCE) for driver in drivers] == [0, 0], search.log.read_text()
+    search.assert_whole()
+    assert search.attempts("preempted") == 0
+
+
 def test_what_a_study_waits_for_is_told_and_it_stops_at_a_wish(search: Search) -> None:
     with machines(first=1) as cluster:
         driver = search.start("search", *PLAN, "--address", cluster.address, "--resources", "gpu=1")
@@ -170,6 +189,24 @@ def test_a_driver_outside_of_the_cluster_and_checkpoints_at_a_uri(search: Search
     assert len(list((folder / "kept").glob("study-*/trial-*/attempt-1/*.ckpt"))) == 12
 
 
+def test_a_cluster_that_asks_for_a_token(search: Search) -> None:
+    token = "0123456789abcdef" * 2
+    known = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    strangers = {
+        "asked without a token (RAY_AUTH_MODE=disabled): set RAY_AUTH_TOKEN": {"RAY_AUTH_MODE": "disabled"},
+        "which must be the cluster's own": known | {"RAY_AUTH_TOKEN": token[::-1]},
+        "no authentication token was found": {"RAY_AUTH_MODE": "token", "HOME": str(search.folder)},
+    }
+    with head(**known) as address:
+        for told, theirs in strangers.items():
+            assert search.start("search", *PLAN, "--address", address, **theirs).wait(PATIENCE) == 1
+            *_, last = search.log.read_text().splitlines()
+            assert last.startswith(f"error: no Ray cluster answers at {address} (") and told in last
+        assert search.start("search", *PLAN, "--address", address, **known).wait(PATIENCE) == 0, search.log.read_text()
+    search.assert_whole()
+    assert "Traceback" not in search.log.read_text() and token not in search.log.read_text()
+
+
 def test_a_worker_that_takes_too_much_memory_is_killed_and_its_trial_goes_on(search: Search) -> None:
     greedy = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
     driver = search.start("search", *PLAN, "--concurrency", "1", **greedy)
@@ -180,14 +217,29 @@ def test_a_worker_that_takes_too_much_memory_is_killed_and_its_trial_goes_on(sea
     search.assert_whole()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_wish_to_stop_leaves_a_checkpoint(search: Search, number: signal.Signals, code: int) -> None:
-    driver = search.start("search", *PLAN, "--concurrency", "1")
-    wait_until(lambda: search.points() or driver.poll() is not None, "a trial is under way")
-    driver.send_signal(number)
-    assert driver.wait(PATIENCE) == code, search.log.read_text()
-    said = search.log.read_text()
-    assert "stopping after a checkpoint" in said and "Traceback" not in said and "***" not in said, said
-    assert search.status()["trials"]["running"] == search.status()["drivers"] == 0
-    assert search.run("resume", "laptop", "--quiet", "--concurrency", "1") == 0, search.log.read_text()
+def test_a_folder_that_cannot_be_written_stops_the_run_and_loses_nothing(search: Search, folder: Path) -> None:
+    (folder / "file").write_text("not a folder")
+    here = ["--concurrency", "2", "--checkpoints"]
+    assert search.run("search", *PLAN, *here, f"{folder}/file/checkpoints") == 1
+    *_, last = search.log.read_text().splitlines()
+    assert last.startswith("error: trial ") and "cannot be written" in last and "give another folder" in last
+    assert search.status()["trials"]["queued"] == 4
+    assert search.run("resume", "laptop", "--quiet", *here, f"{folder}/elsewhere") == 0, search.log.read_text()
+    search.assert_whole()
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "joined"), [(signal.SIGINT, 130, False), (signal.SIGINT, 130, True), (signal.SIGTERM, 143, True)]
+)
+def test_a_wish_to_stop_leaves_a_checkpoint(search: Search, number: signal.Signals, code: int, joined: bool) -> None:
+    with machines(first=1) if joined else nullcontext() as cluster:
+        place = ["--address", cluster.address] if cluster is not None else ["--concurrency", "1"]
+        driver = search.start("search", *PLAN, *place)
+        wait_until(lambda: search.points() or driver.poll() is not None, "a trial is under way")
+        driver.send_signal(number)
+        assert driver.wait(PATIENCE) == code, search.log.read_text()
+        said = search.log.read_text()
+        assert "stopping after a checkpoint" in said and "Traceback" not in said and "***" not in said, said
+        assert search.status()["trials"]["running"] == search.status()["drivers"] == 0
+        assert search.run("resume", "laptop", "--quiet", *place) == 0, search.log.read_text()
     search.assert_whole()

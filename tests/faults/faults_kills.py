@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 LEDGER, OPTUNA, PAUSE = "storage.ledger.Ledger", "search.optuna_side.OptunaSide", "search.steady.Steady"
-OURS = ("join", "claim", "propose", "link", "record", "finish", "set_values", "mark_told", "leave")
+OURS = ("join", "claim", "propose", "link", "record", "finish", "mark_told", "leave")
 THEIRS = ("propose", "enter", "tell", "end_orphans")
 STEPS = [*((LEDGER, method) for method in OURS), *((OPTUNA, method) for method in THEIRS)]
 

@@ -86,7 +86,7 @@ SPOILT = {
 @pytest.mark.parametrize("spoil", [*SPOILT, "delete"])
 def test_a_checkpoint_that_is_spoiled_is_passed_over(spoil: str, drivers: Any, check: Any, tmp_path: Path) -> None:
     db = f"sqlite:///{tmp_path}/spoiled.db"
-    assert drivers.run(db, calls=[(LEDGER, "record", "after", 5)]) == -signal.SIGKILL
+    assert drivers.run(db, calls=[(LEDGER, "record", "after", 4)]) == -signal.SIGKILL
     kept = sorted((tmp_path / "checkpoints").glob("study-*/trial-00001/attempt-1/*.ckpt"))
     assert kept
     for path in kept:

@@ -2,8 +2,8 @@
 
 {"start": {...}} forks and answers with the driver's process id, {"wait": pid} answers with how it ended (below 0: by that
 signal). An order to start has `name`, `db`, `trials`, `settings`; `workers` for Ray's, 0 for trials in the driver itself; and
-perhaps `mark`, which its environment and that of its children carry, and `kill`: [class, method, "before" or "after", n], the
-n-th call at which the driver kills itself.
+perhaps `environment`, for it and its children, and `kill`: [class, method, "before" or "after", n], the n-th call at which the
+driver kills itself.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def die_at(place: str, method: str, when: str, call: int) -> None:
 
 def run(order: dict[str, Any]) -> None:
     """What a forked driver does."""
-    os.environ["EINSEARCH_TEST_MARK"] = order.get("mark", "")
+    os.environ.update(order.get("environment", {}))
     if "kill" in order:
         die_at(*order["kill"])
     study = Study(order["name"], db=order["db"], trials=order["trials"], settings=StudySettings.from_dict(order["settings"]))

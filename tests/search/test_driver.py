@@ -18,7 +18,7 @@ from search.driver import Task
 from search.study import Study
 from search.trial import AttemptRunner, Report, failure
 from search.vault import load_furthest, vault
-from space.errors import CheckpointError, ConfigError, DataError, DiskError
+from space.errors import CheckpointError, ConfigError, DataError, DiskError, RunError, TrialError
 from space.structure import Structure
 from storage.charges import MAX_ATTEMPTS
 from storage.claims import Finished
@@ -205,6 +205,29 @@ def test_a_trial_that_cannot_run_fails_with_what_it_had_spent(study: Study, driv
         drive(driver)
     row = study.trials_frame().loc[0]
     assert (row["state"], row["flops"], row["steps"], row["tokens"]) == ("failed", report.flops, report.steps, report.tokens)
+
+
+def test_a_folder_that_cannot_be_written_stops_the_driver_and_loses_nothing(
+    study: Study, drive: Callable[..., Any], whole: Callable[..., pd.DataFrame], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    bad = Study(study.name, db=study.db, trials=6, settings=study.settings, checkpoints=tmp_path / "file" / "checkpoints")
+    with bad.driver(create=True) as driver:
+        task = driver.next()
+        assert isinstance(task, Task)
+        with pytest.raises(DiskError) as raised:
+            AttemptRunner(task.config, task.place, 1).advance()
+        assert not driver.report(task, failure(raised.value, Report("running")))
+        assert isinstance(driver.fault, TrialError) and isinstance(driver.fault, RunError)
+        assert "cannot be written" in str(driver.fault) and "give another folder" in str(driver.fault)
+        assert driver.next() == Finished(0)
+    frame = study.trials_frame()
+    assert set(frame["state"]) == {"queued"} and (frame["flops"] == 0).all()
+    elsewhere = Study(study.name, db=study.db, checkpoints=tmp_path / "elsewhere")
+    with elsewhere.driver(create=False) as driver:
+        drive(driver)
+    whole(study, 6)
+    assert study.trial_place(0).startswith(str(tmp_path / "elsewhere"))
 
 
 def test_reports_round_trip() -> None:

@@ -80,7 +80,7 @@ def test_an_unknown_structure_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"explor": 0.1}, "unknown setting 'explor' of a study; known are baseline, explore"), ({"rungs": [{}]}, "flops")],
+    [({"explor": 0.1}, "unknown setting 'explor' of a study; known are baseline, early_stopping"), ({"rungs": [{}]}, "flops")],
 )
 def test_rows_that_are_not_settings_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

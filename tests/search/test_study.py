@@ -1,4 +1,4 @@
-"""Studies run by Ray Tune: the budget to the trial, resumes, two drivers at once, and what is refused."""
+"""Studies run by Ray Tune: the budget to the trial, a larger one, and what is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from search.study import Study
 from space.errors import ConfigError, DataError, StudyError
 
 
-def test_run_twice_grow_and_resume(study: Study, whole: Callable[..., pd.DataFrame], attempts: Callable[..., Any]) -> None:
+def test_run_twice_grow_and_resume(
+    study: Study, drive: Callable[..., Any], whole: Callable[..., pd.DataFrame], attempts: Callable[..., Any]
+) -> None:
     study.trials = 5
     study.run(concurrency=2)
     first = whole(study, 5)
@@ -27,20 +29,11 @@ def test_run_twice_grow_and_resume(study: Study, whole: Callable[..., pd.DataFra
     pd.testing.assert_frame_equal(study.trials_frame(), first)
     assert len(attempts(study)) == 5, "a finished study trains nothing"
 
-    Study(study.name, db=study.db, trials=7).resume(concurrency=2)
+    with Study(study.name, db=study.db, trials=7).driver(create=False) as driver:
+        drive(driver)
     grown = whole(study, 7)
     pd.testing.assert_frame_equal(grown[:5], first)
     assert len(attempts(study)) == 7
-
-
-def test_two_drivers_at_once(
-    study: Study, others: Any, whole: Callable[..., pd.DataFrame], planned_losses: dict[int, float]
-) -> None:
-    study.trials = 8
-    drivers = [others.start(study, workers=1) for _ in range(2)]
-    assert [others.wait(pid) for pid in drivers] == [0, 0]
-    planned = {number: planned_losses[number] for number in range(4)}
-    assert (whole(study, 8, planned)["attempts"] == 1).all()
 
 
 def test_other_settings_are_refused(study: Study, settings: StudySettings) -> None:
