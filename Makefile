@@ -1,13 +1,13 @@
 # make search    set up everything and run the main job: a search over structures, on real text, in minutes
 # make test      set up everything the tests need, and run them
-# make faults    the long part of the fault suite: hundreds of kills, clusters that lose machines (about 20 minutes)
+# make faults    the long part of the fault suite: hundreds of kills, clusters that lose machines (about 25 minutes)
 # make check     style, types and formatting
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(6, (os.cpu_count() or 1) + 1))')# many tests wait for processes of their own
+PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(6, (os.cpu_count() or 1) + 2))')# many tests wait for processes of their own
 SOURCES := space trainers storage search dashboards einsearch tests benchmarks
 
 .PHONY: search test faults check clean
@@ -16,7 +16,7 @@ search: $(VENV)/installed
 	$(BIN)/einsearch search
 
 test: $(VENV)/installed-dev check browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n $(PROCESSES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults -o python_files='test_*.py faults_*.py'

@@ -108,7 +108,7 @@ def test_the_stream_says_what_changed(running: Site, writer: subprocess.Popen[st
 
     first = event()
     record(writer, 1)
-    second = event()
-    assert second["trials"] != first["trials"]
+    while event()["trials"] == first["trials"]:  # the driver that joined may be told first
+        pass
     answer.close()
     connection.close()
