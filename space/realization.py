@@ -146,7 +146,7 @@ class Realization:
         )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)  # 8.0 is refused, also where 8 is known
 def realize(structure: Structure, d_in: int, d_out: int) -> Realization:
     """Exact integer sizes of a structure for a layer (theory: the nearest divisors, never a truncated width).
 

@@ -77,7 +77,7 @@ def listening(pids: set[int]) -> set[str]:
 def lengthen(settings: StudySettings, factor: float) -> StudySettings:
     """The settings with more compute and more evaluations: a study that can be met in mid-trial."""
     rungs = tuple(Rung(flops=factor * rung.flops, width=rung.width) for rung in settings.rungs)
-    return replace(settings, rungs=rungs, trial=replace(settings.trial, evaluations=8))
+    return replace(settings, rungs=rungs, trial=replace(settings.trial, evaluations=12))
 
 
 def workers(mark: str) -> list[int]:
@@ -95,16 +95,16 @@ def test_a_killed_worker_is_replaced_and_kill_9_leaves_no_process_and_loses_noth
     attempts: Callable[[Study], pd.DataFrame],
     tmp_path: Path,
 ) -> None:
-    study.settings = lengthen(settings, 8)
+    study.settings = lengthen(settings, 12)
     calm = Study("calm", db=f"sqlite:///{tmp_path}/calm.db", trials=4, settings=study.settings)
     with calm.driver(create=True) as driver:
         drive(driver)
     losses = calm.trials_frame()["loss"].to_dict()
 
     mark = f"{os.getpid()}"
-    impatient = {"EINSEARCH_TEST_MARK": mark, "RAY_gcs_rpc_server_reconnect_timeout_s": "2"}
+    impatient = {"EINSEARCH_TEST_MARK": mark, "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
     pid = others.start(study, workers=2, environment=impatient)
-    wait_until(lambda: count(study, UNDER_WAY) > 0, "a trial is under way")
+    wait_until(lambda: count(study, UNDER_WAY) > 0 or count(study, ENDED) == 6, "a trial is under way")
     os.kill(workers(mark)[0], signal.SIGKILL)
     wait_until(lambda: count(study, ENDED) >= 1 and count(study, RUNNING_AGAIN) >= 1, "a trial has a second worker")
     assert listening(set(marked(mark)) | {pid}) <= LOOPBACK

@@ -277,6 +277,7 @@ def test_per_sample_gradients_by_vmap(plan: str) -> None:
 def test_wrong_arguments_fail_at_construction(
     arguments: tuple[int, int, str], options: dict[str, torch.dtype | str], message: str
 ) -> None:
+    EinsumLinear(8, 8, "monarch")  # what is known of an equal width must not let another type pass
     with pytest.raises(StructureError, match=message):
         EinsumLinear(*arguments, **options)
 
