@@ -19,7 +19,7 @@ test: $(VENV)/installed-dev check browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults -o python_files='test_*.py faults_*.py'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults tests/search/faults_workers.py -o python_files='test_*.py faults_*.py'
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check --quiet $(SOURCES)
