@@ -92,7 +92,7 @@ def create_study(
             setting is not JSON.
     """
     check_study(name, trials, len(plan), seed, target_compute)
-    given = _plain(settings) | {
+    conditions = {
         "seed": seed,
         "corpus_fingerprint": corpus_fingerprint,
         "flop_convention": flop_convention,
@@ -103,7 +103,7 @@ def create_study(
         database.lock(session, CREATION_LOCK)
         study = session.scalar(select(Study).where(Study.name == name))
         if study is not None:
-            _check_same(study, given, trials, changeable)
+            _check_same(study, _plain(settings) | conditions, trials, changeable)
             study.budget, study.settings, study.target_compute = trials, _plain(settings), float(target_compute)
             study.checkpoints = checkpoints or study.checkpoints
             return _record(study)
@@ -111,10 +111,7 @@ def create_study(
             name=name,
             settings=_plain(settings),
             budget=trials,
-            seed=seed,
-            corpus_fingerprint=corpus_fingerprint,
-            flop_convention=flop_convention,
-            target_compute=target_compute,
+            **conditions,
             versions=dict(versions or {}),
             code_commit=code_commit(),
             checkpoints=checkpoints,
