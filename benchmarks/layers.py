@@ -1,7 +1,9 @@
 """Forward + backward of every reference structure against dense and textbook layers: `python -m benchmarks.layers`.
 
 The versions of a cell (one structure at one size) run in turns, A B C D A B C D, so that what else the machine does falls on
-all of them, and the least time of each counts. Rows go to a CSV file, which keeps those of earlier runs, and the report beside
+all of them. Times are the least of all turns. The ratio to dense is the median over turns of one turn's times: dense and ours
+run one right after the other there, at one speed of the processor. Textbook versions that would take long run on an eighth of
+the tokens, and count eight times. Rows go to a CSV file, which keeps those of earlier runs, and the report beside
 it is written anew from all of them: a long benchmark can be run in parts. What does not fit the time or memory is left out,
 and the report says so.
 """
@@ -16,6 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -35,8 +38,11 @@ TEXTBOOK = {"bmm": TwoBmm, "einsum": TwoEinsum}
 GPT2 = ((768, 2304), (768, 768), (768, 3072), (3072, 768))
 """Widths of the linear layers of each of its twelve blocks."""
 
-LARGEST = 2e9
-"""Bytes between the two products beyond which a textbook version is left out: it holds several such tensors."""
+PART = 8
+"""Parts of the tokens that a textbook version is tried on, and timed on where all of them would take too long."""
+
+LARGEST = 5e8
+"""Bytes between the two products of a part beyond which a textbook version is left out: it holds several such tensors."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +77,35 @@ def timed(run: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def in_turns(runs: dict[str, Callable[[], None]], settings: Settings) -> dict[str, float]:
-    """Least seconds of each version; one that is slow runs less often, but dense and ours equally often."""
-    best = {name: timed(run) for name, run in runs.items()}
+def in_turns(runs: dict[str, Callable[[], None]], settings: Settings) -> dict[str, list[float]]:
+    """Seconds of each version in each turn, after one that does not count; at least one, then while there is time."""
+    timed(runs["ours"])
     end = time.perf_counter() + settings.seconds
-    for _ in range(settings.repetitions):
-        for name, run in runs.items():
-            left = end - time.perf_counter()
-            if left > (best["dense"] + best["ours"] if name in ("dense", "ours") else best[name]):
-                best[name] = min(timed(run), best[name])
-    return best
+    turns: list[dict[str, float]] = []
+    while not turns or (len(turns) < settings.repetitions and sum(turns[-1].values()) < end - time.perf_counter()):
+        turns.append({name: timed(run) for name, run in runs.items()})
+    return {name: [turn[name] for turn in turns] for name in runs}
+
+
+def textbook(
+    layer: EinsumLinear, x: torch.Tensor, dy: torch.Tensor, settings: Settings
+) -> tuple[dict[str, Callable[[], None]], dict[str, float]]:
+    """Textbook versions that can run in turns, and the seconds of those that would take too long: of a part, scaled up."""
+    runs: dict[str, Callable[[], None]] = {}
+    seconds: dict[str, float] = {}
+    r, e = layer.realization, layer.problem(x).edges
+    padded = (r.padded_in, r.padded_out) != (r.d_in, r.d_out)
+    if padded or e is None or e.between * len(x) // PART * settings.dtype.itemsize > LARGEST:
+        return {}, {}
+    few = x.detach()[: len(x) // PART].requires_grad_(), dy[: len(x) // PART]
+    for name in settings.versions:
+        module = TEXTBOOK[name](r, settings.dtype, settings.device)
+        part = step(module, *few)
+        first = timed(part)
+        seconds[name] = PART * (min(first, timed(part)) if first < settings.seconds else first)
+        if seconds[name] < settings.seconds / settings.repetitions / 2:
+            runs[name] = step(module, x, dy)
+    return runs, seconds
 
 
 def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
@@ -118,21 +143,18 @@ def measure(d_in: int, d_out: int, structures: list[str], settings: Settings) ->
     dy = torch.randn(settings.tokens, d_out, **settings.options)
     dense = fastest_dense(d_in, d_out, x, dy, settings)
     dense_bytes = peak_bytes(dense, settings.device)
+    dense()
     for name in structures:
         structure = Structure.from_theta(PAPER[name])
         layer = EinsumLinear(d_in, d_out, structure, **settings.options)
         autotune.forget(disk=False)  # each layer is a model of its own, with the whole budget
         ours = step(layer, x, dy)
-        ours()
+        plan = choice.choose(layer.problem(x)).name
         tuning = autotune.seconds_spent()
-        runs = {"dense": dense, "ours": ours}
-        padded = (layer.realization.padded_in, layer.realization.padded_out) != (d_in, d_out)
+        books, estimates = textbook(layer, x, dy, settings)
+        times = in_turns({"dense": dense, "ours": ours, **books}, settings)
+        least = estimates | {version: min(seconds) for version, seconds in times.items()}
         e = layer.problem(x).edges
-        between = e.between if e else 0
-        if not padded and between * settings.tokens * settings.dtype.itemsize <= LARGEST:
-            for version in settings.versions:
-                runs[version] = step(TEXTBOOK[version](layer.realization, settings.dtype, settings.device), x, dy)
-        best = in_turns(runs, settings)
         yield Row(
             device=autotune.device_name(settings.device),
             threads=torch.get_num_threads(),
@@ -143,12 +165,14 @@ def measure(d_in: int, d_out: int, structures: list[str], settings: Settings) ->
             structure=name,
             nu=float(structure.nu),
             macs=layer.realization.macs,
-            between=between,
-            plan=choice.choose(layer.problem(x)).name,
-            seconds=best["ours"],
-            dense_seconds=best["dense"],
-            bmm_seconds=best.get("bmm", 0.0),
-            einsum_seconds=best.get("einsum", 0.0),
+            between=e.between if e else 0,
+            plan=plan,
+            seconds=least["ours"],
+            dense_seconds=least["dense"],
+            to_dense=median(d / o for d, o in zip(times["dense"], times["ours"], strict=True)),
+            turns=len(times["ours"]),
+            bmm_seconds=least.get("bmm", 0.0),
+            einsum_seconds=least.get("einsum", 0.0),
             peak_bytes=peak_bytes(ours, settings.device),
             dense_bytes=dense_bytes,
             tuning_seconds=tuning,
@@ -191,8 +215,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--structures", nargs="+", default=list(PAPER), choices=list(PAPER))
     parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--seconds", type=float, default=2.0, help="time per cell after its first turn")
-    parser.add_argument("--repetitions", type=int, default=10, help="most turns per cell")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time per cell")
+    parser.add_argument(
+        "--repetitions", type=int, default=10, help="most turns per cell; textbook versions that do not fit run on fewer tokens"
+    )
     parser.add_argument("--versions", nargs="*", default=list(TEXTBOOK), choices=list(TEXTBOOK), help="textbook ones to run")
     parser.add_argument("--report", action="store_true", help="run nothing but the tuning: write the report of what is kept")
     parser.add_argument("--quick", action="store_true", help="one size, one turn: whether it runs at all")

@@ -14,7 +14,10 @@ STRUCTURES = 23
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One structure at one size. Seconds are those of a forward and backward pass; 0 for what was not run."""
+    """One structure at one size. Seconds are the least of a forward and backward pass; 0 for what was not run.
+
+    `to_dense` is how many times faster than the dense layer: the median over turns.
+    """
 
     device: str
     threads: int
@@ -29,6 +32,8 @@ class Row:
     plan: str
     seconds: float
     dense_seconds: float
+    to_dense: float
+    turns: int
     bmm_seconds: float
     einsum_seconds: float
     peak_bytes: int
@@ -49,12 +54,7 @@ class Row:
     @property
     def order(self) -> tuple[Any, ...]:
         """How rows are sorted."""
-        return self.device, self.dtype, min(self.d_in, self.d_out), self.d_in, self.d_out, self.nu, self.structure
-
-    @property
-    def to_dense(self) -> float:
-        """How many times faster than the dense layer."""
-        return self.dense_seconds / self.seconds
+        return self.device, self.threads, self.dtype, min(self.d_in, self.d_out), self.d_in, self.d_out, self.nu, self.structure
 
     @property
     def to_bmm(self) -> float:
@@ -109,9 +109,10 @@ HEAD = (
 
 INTRODUCTION = """# Speed of structured layers
 
-Forward + backward, the least time of several. `python -m benchmarks.layers` measures this and writes it, in parts that are
-merged. Dense is `torch.nn.Linear`, or our dense layer where that is faster (16 bits on a CPU without 16-bit products).
-Memory is the peak of a pass beyond what was held before, but for buffers of the native kernel, a few MiB per thread.
+Forward + backward. `python -m benchmarks.layers` measures this and writes it, in parts that are merged. Versions run in turns.
+Times are the least of all turns; "× dense" is the median over turns of the ratio within one. Dense is `torch.nn.Linear`, or our
+dense layer where that is faster (16 bits on a CPU without 16-bit products). Textbook versions that would take long run on an
+eighth of the tokens, and count eight times. Memory is the peak of tensors in a pass, beyond what was held before.
 """
 
 

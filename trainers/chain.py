@@ -123,8 +123,8 @@ def chain_contract(
     dims = [chain.sizes[edge] for edge in chain.inputs]
     state = Labelled(x.reshape(*dims, x.shape[1]), (*chain.inputs, TOKENS))
     for step, factor in zip(chain.steps, factors, strict=True):
-        state = _join(_labelled(factor, step, chain), state, {*step.summed})
-    return _ordered(state, (*chain.outputs, TOKENS)).reshape(chain.padded_out, x.shape[1])
+        state = _join(labelled(factor, step, chain), state, {*step.summed})
+    return ordered(state, (*chain.outputs, TOKENS)).reshape(chain.padded_out, x.shape[1])
 
 
 def chain_materialise(
@@ -132,12 +132,29 @@ def chain_materialise(
     chain: Chain,
 ) -> Tensor:  # (padded_out, padded_in)
     """The layer's matrix: the factors joined to one another in the order of their products, without an input."""
-    parts = [_labelled(factor, step, chain) for step, factor in zip(chain.steps, factors, strict=True)]
+    parts = [labelled(factor, step, chain) for step, factor in zip(chain.steps, factors, strict=True)]
+    whole = joined(parts, {*chain.inputs, *chain.outputs})
+    return ordered(whole, (*chain.outputs, *chain.inputs)).reshape(chain.padded_out, chain.padded_in)
+
+
+def joined(parts: Sequence[Labelled], kept: set[str]) -> Labelled:
+    """The product of several tensors over all edges but those of `kept`, from the first to the last."""
     whole = parts[0]
     for i, part in enumerate(parts[1:], start=2):
-        needed = {*chain.inputs, *chain.outputs, *(edge for later in parts[i:] for edge in later.edges)}
+        needed = {*kept, *(edge for later in parts[i:] for edge in later.edges)}
         whole = _join(part, whole, {*part.edges, *whole.edges} - needed)
-    return _ordered(whole, (*chain.outputs, *chain.inputs)).reshape(chain.padded_out, chain.padded_in)
+    return whole
+
+
+def ordered(part: Labelled, edges: tuple[str, ...]) -> Tensor:
+    """The tensor with its dimensions in the order of `edges`."""
+    return part.tensor.permute([part.edges.index(e) for e in edges])
+
+
+def labelled(factor: Tensor, step: Step, chain: Chain) -> Labelled:
+    """A stored factor with one dimension for each of its edges."""
+    edges = (*step.batch, *step.new, *step.summed)
+    return Labelled(factor.reshape([chain.sizes[e] for e in edges]), edges)
 
 
 def _join(left: Labelled, right: Labelled, over: set[str]) -> Labelled:
@@ -156,20 +173,11 @@ def _matrices(part: Labelled, batch: tuple[str, ...], rows: tuple[str, ...], col
     """The tensor as (batch, rows, columns), copied where its layout asks for it."""
     shape = _dims(part)
     groups = [math.prod([shape[e] for e in group]) for group in (batch, rows, columns)]  # lists: a compiler reads them
-    return _ordered(part, (*batch, *rows, *columns)).reshape(groups)
-
-
-def _ordered(part: Labelled, edges: tuple[str, ...]) -> Tensor:
-    return part.tensor.permute([part.edges.index(e) for e in edges])
+    return ordered(part, (*batch, *rows, *columns)).reshape(groups)
 
 
 def _dims(part: Labelled) -> dict[str, int]:
     return dict(zip(part.edges, part.tensor.shape, strict=True))
-
-
-def _labelled(factor: Tensor, step: Step, chain: Chain) -> Labelled:
-    edges = (*step.batch, *step.new, *step.summed)
-    return Labelled(factor.reshape([chain.sizes[e] for e in edges]), edges)
 
 
 def _steps(sequence: str, vector: tuple[int, ...]) -> tuple[Step, ...]:

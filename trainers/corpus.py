@@ -7,14 +7,10 @@ a path. Batches are pure functions of (seed, step), so that the position in the 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +21,7 @@ import numpy.typing as npt
 import torch
 
 from space.errors import DataError, DiskError
+from trainers.cache import default_cache, locked
 from trainers.text import PYTHON_BYTES, VOCAB_SIZE, Source, encode, path_source, python_source, usable
 
 Tokens = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -133,11 +130,6 @@ def _source(name: str, path: Path) -> Source:
     return python_source(PYTHON_SOURCES[name]) if name in PYTHON_SOURCES else path_source(path)
 
 
-def default_cache() -> Path:
-    """`$XDG_CACHE_HOME/einsearch`, or `~/.cache/einsearch`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "einsearch"
-
-
 def open_corpus(name: str, folder: Path) -> Corpus:
     """Opens a prepared corpus and verifies it.
 
@@ -191,7 +183,7 @@ def _fingerprint(meta: dict[str, Any], folder: Path) -> str:
 def _build_once(source: Source, folder: Path) -> None:
     """Prepares `folder` unless another process has; the rename makes it visible complete or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         if folder.is_dir():
             return
         scratch = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
@@ -200,13 +192,6 @@ def _build_once(source: Source, folder: Path) -> None:
             scratch.rename(folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(source: Source, folder: Path) -> None:

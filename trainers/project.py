@@ -7,6 +7,7 @@
 A factor of a two-factor structure touches each block by rows alone or by columns alone, and no two blocks share a weight. So
 the closest layer in the Frobenius norm is the truncated singular value decomposition of every block, and its squared error is
 the sum of the squares of the singular values left out (Van Loan and Pitsianis 1993 for a Kronecker product; Eckart, Young).
+Layers of three factors or more have no closest one in closed form: see `trainers.project_chain`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from torch import Tensor
 from space.errors import StructureError
 from space.realization import Realization
 from space.structure import Structure
+from trainers.chain import Chain
 from trainers.layers import EinsumLinear
+from trainers.project_chain import fill_chain
 from trainers.truncation import truncate
 
 CHUNK = 2**24
@@ -37,6 +40,8 @@ def project(
 ) -> EinsumLinear:
     """The `EinsumLinear` whose matrix is closest to `weight` in the Frobenius norm: to rounding, for a member of the family.
 
+    With three factors or more it is a good one, not surely the closest, and to rounding for members of the named families.
+
     Each singular value is split evenly between the two factors, so that both have the same norm. Where a block has fewer than
     rho singular values that are not 0, one factor keeps directions that the other multiplies by 0, so that the layer can still
     learn there. With `weight_norm` each factor takes the size of a fresh one, and its gain, a power of two, holds the rest.
@@ -46,7 +51,7 @@ def project(
 
     Args:
         weight: any float dtype, on any device; decomposed in float64.
-        structure: a `Structure` of two factors or dense, or text that `Structure.parse` takes.
+        structure: a `Structure`, or text that `Structure.parse` takes.
         bias: copied into the layer; None gives a layer without one.
         weight_norm: as in `EinsumLinear`, with gains.
 
@@ -54,15 +59,17 @@ def project(
         A layer of the dtype and on the device of `weight`. It owns its parameters, also where it is dense.
 
     Raises:
-        StructureError: where `weight` is not a finite matrix of floats, `bias` does not fit it, or there are over two factors.
+        StructureError: where `weight` is not a finite matrix of floats, or `bias` does not fit it.
     """
     parsed = Structure.parse(structure) if isinstance(structure, str) else structure
-    _check(weight, parsed, bias)
+    _check(weight, bias)
     d_out, d_in = weight.shape
     blank = EinsumLinear(d_in, d_out, parsed, bias is not None, weight_norm=weight_norm, device="meta", dtype=weight.dtype)
     layer = blank.to_empty(device=weight.device)
     if layer.realization.is_dense:
         layer.get_parameter("a").copy_(weight)
+    elif layer.realization.factors > 2:
+        fill_chain(layer, weight, Chain.of(layer.realization))
     else:
         _fill(layer, weight)
     for product in layer.products if weight_norm else ():
@@ -80,7 +87,7 @@ def relative_error(weight: Tensor, layer: EinsumLinear) -> float:
     return missed / (math.sqrt(sum(float(w.double().square().sum()) for w, _ in pairs)) or 1.0)
 
 
-def _check(weight: Tensor, structure: Structure, bias: Tensor | None) -> None:
+def _check(weight: Tensor, bias: Tensor | None) -> None:
     if weight.ndim != 2 or not weight.is_floating_point():
         raise StructureError(f"weight: {tuple(weight.shape)} of {weight.dtype}; give a (d_out, d_in) matrix of floats")
     if weight.is_meta:
@@ -89,11 +96,6 @@ def _check(weight: Tensor, structure: Structure, bias: Tensor | None) -> None:
         raise StructureError("weight: some of its values are infinite or NaN; only a finite matrix has a projection")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise StructureError(f"bias: shape {tuple(bias.shape)}; a weight of {tuple(weight.shape)} takes ({weight.shape[0]},)")
-    if structure.factors > 2:
-        raise StructureError(
-            f"{structure} has {structure.factors} factors; only dense and two-factor structures have a closest layer in closed"
-            " form: choose one of those, or train the layer from scratch"
-        )
 
 
 def _fill(layer: EinsumLinear, weight: Tensor) -> None:

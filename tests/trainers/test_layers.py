@@ -362,6 +362,10 @@ def test_two_processes_come_to_the_gradients_of_one(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # inductor's own
 def test_inductor_compiles_a_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    from torch._inductor import config
+
+    monkeypatch.setattr(config, "cpp_cache_precompile_headers", False)  # they pay from the second graph on
+    monkeypatch.setattr(config.cpp, "vec_isa_ok", False)  # nothing is compiled to try what the processor has
     layer = EinsumLinear(36, 16, "monarch")
     compiled = torch.compile(layer, backend="inductor", fullgraph=True)
     x = torch.randn(3, 36)

@@ -12,6 +12,7 @@ taken as empty; a folder that cannot be written means that the next process time
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import tempfile
@@ -26,19 +27,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainers.corpus import default_cache
+from trainers.cache import default_cache
 from trainers.plans.problem import Plan, Problem
 
-VERSION = 2
+VERSION = 3
 """Of the file and of the set of plans. Another one forgets all timings."""
 
-BUDGET = 1.5
+BUDGET = 1.4
 """Seconds of timing that a process starts with."""
 
 SHARE = 0.01
 """Seconds of timing earned per second that passes."""
 
-AT_ONCE = 0.4
+AT_ONCE = 0.35
 """Most seconds spent on one problem."""
 
 SHORTEST = 2e6
@@ -53,13 +54,21 @@ MOST = 5
 FIRST = 1e8
 """MACs of a dense layer at the tokens of the first heat, which are `FEW` at least."""
 
-FEW = 32
+FEW = 256
+
+WARM = 32
+"""Tokens of a call of each plan that comes before and is not timed: the first of a process takes longer."""
 
 CLOSE = ((2, 2.5), (1, 1.5), (0, 1.2))
 """For each heat: heats that are left after it, and how close to its fastest plan others must be to run again."""
 
 TURNS = 3
-"""How often each plan runs in a heat, in turns; the least time counts."""
+"""How often each plan runs in a heat, in turns, while there is time; the least time counts."""
+
+DOUBT = 1.0
+"""How far few tokens count: of one, a time is multiplied by the plan's estimate, relative to the lowest, to this power; the
+power falls to 0 with the logarithm of the tokens, where all of them were run. What falls out of a cache at many tokens, and
+what is done once for all, make few of them misleading; the estimate knows of both."""
 
 MARGIN = 0.97
 """A plan must take less than this share of the time of the one that was estimated to be best."""
@@ -141,16 +150,21 @@ def _look_up_or_time(problem: Problem, plans: list[Plan]) -> str | None:
 def time_plans(problem: Problem, plans: Sequence[Plan], seconds: float) -> str:
     """Races plans, the best by estimate first, in heats of more and more tokens that take about `seconds` in all.
 
-    What a plan would take for all tokens follows from its estimates for these and those.
+    What a plan would take for all tokens follows from its estimates for these and those, and is shrunk towards them (`DOUBT`).
     """
     end = time.perf_counter() + seconds
-    running = [plan for plan in plans if plan.cost(problem) <= HOPELESS * plans[0].cost(problem)][:MOST]
+    lowest = plans[0].cost(problem)
+    running = [plan for plan in plans if plan.cost(problem) <= HOPELESS * lowest][:MOST]
     tokens = min(problem.tokens, max(FEW, int(FIRST * problem.tokens / problem.dense_macs)))
     whole: dict[str, float] = {}
+    _heat(running, replace(problem, tokens=min(tokens, WARM)), end=0.0)
     for heats_left, close in CLOSE:
         trial = replace(problem, tokens=tokens)
-        times = _heat(running, trial)
-        whole |= {plan.name: times[plan.name] * plan.cost(problem) / plan.cost(trial) for plan in running}
+        times = _heat(running, trial, end)
+        doubt = DOUBT * (1 - math.log(tokens) / math.log(problem.tokens)) if tokens < problem.tokens else 0.0
+        for plan in running:
+            cost = plan.cost(problem)
+            whole[plan.name] = times[plan.name] * cost / plan.cost(trial) * (cost / lowest) ** doubt
         fastest = min(whole[plan.name] for plan in running)
         running = [plan for plan in running if whole[plan.name] <= close * fastest]
         per_token = TURNS * sum(times[plan.name] for plan in running) / tokens
@@ -162,10 +176,12 @@ def time_plans(problem: Problem, plans: Sequence[Plan], seconds: float) -> str:
     return winner if whole[winner] < MARGIN * whole[plans[0].name] else plans[0].name
 
 
-def _heat(plans: Sequence[Plan], trial: Problem) -> dict[str, float]:
-    """Least seconds of each plan, which run in turns so that a disturbance falls on all of them."""
+def _heat(plans: Sequence[Plan], trial: Problem, end: float) -> dict[str, float]:
+    """Least seconds of each plan, which run in turns so that a disturbance falls on all of them; no turn begins after `end`."""
     inputs = _inputs(trial)
-    turns = [{plan.name: _time(plan, trial, inputs) for plan in plans} for _ in range(TURNS)]
+    turns = [{plan.name: _time(plan, trial, inputs) for plan in plans}]
+    while len(turns) < TURNS and time.perf_counter() < end:
+        turns.append({plan.name: _time(plan, trial, inputs) for plan in plans})
     return {plan.name: min(turn[plan.name] for turn in turns) for plan in plans}
 
 

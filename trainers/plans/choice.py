@@ -25,6 +25,7 @@ from trainers import precision
 from trainers.plans import autotune
 from trainers.plans.chained import Chained, ChainedParts
 from trainers.plans.grouped import Grouped
+from trainers.plans.merged import Merged
 from trainers.plans.native import Native, NativeMaterialised
 from trainers.plans.plain import Materialised, Rows
 from trainers.plans.problem import HALVES, Plan, Problem
@@ -38,6 +39,7 @@ PLANS: tuple[Plan, ...] = (
     *PLAIN,
     ChainedParts(),
     WideMaterialised(),
+    Merged(),
     Native(),
     NativeMaterialised(),
     Grouped(),
@@ -48,7 +50,7 @@ PLANS: tuple[Plan, ...] = (
 )
 """Every plan there is."""
 
-HALF_PRODUCTS: tuple[Plan, ...] = (*PLAIN, Strided(), Strided(swapped=True))
+HALF_PRODUCTS: tuple[Plan, ...] = (*PLAIN, Merged(), Strided(), Strided(swapped=True))
 """Plans that multiply inputs of 16 bits as they are."""
 
 _pin: ContextVar[str | None] = ContextVar("pin", default=None)

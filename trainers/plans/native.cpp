@@ -90,12 +90,11 @@ struct Block {
 
 template <typename T>
 void forward(const Sizes &s, int64_t tokens, const T *x, const float *first, const float *second, const float *bias, T *y,
-             int threads) {
-    const int64_t blocks = (tokens + TOKENS - 1) / TOKENS, between = s.between();
+             float *room, int threads) {
+    const int64_t blocks = (tokens + TOKENS - 1) / TOKENS;
 #pragma omp parallel num_threads(threads)
     {
-        const Room room((s.d_in() + s.d_out() + between) * TOKENS);
-        float *in = room.data, *out = in + s.d_in() * TOKENS, *z = out + s.d_out() * TOKENS;
+        float *in = room + omp_get_thread_num() * s.forward_floats(), *out = in + s.d_in() * TOKENS, *z = out + s.d_out() * TOKENS;
         const Block block{s, first, second, in, out, z, nullptr, nullptr, nullptr, nullptr};
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < blocks; i++) {
@@ -110,16 +109,15 @@ void forward(const Sizes &s, int64_t tokens, const T *x, const float *first, con
 // The gradients of the factors are summed per thread, (threads, first and turned second), and by the caller over threads.
 template <typename T>
 void backward(const Sizes &s, int64_t tokens, const T *x, const float *first, const float *second, const T *dy, T *dx,
-              float *d_factors, int threads) {
+              float *d_factors, float *room, int threads) {
     const int64_t blocks = (tokens + TOKENS - 1) / TOKENS, between = s.between();
     const int64_t n_first = s.gamma * s.rho * s.phi * s.y1 * s.x1, n_second = s.phi * s.y2 * s.inner();
 #pragma omp parallel num_threads(threads)
     {
-        const Room room((2 * s.d_in() + s.d_out() + 2 * between) * TOKENS);
-        const Room x_room(s.keeps_x() * pitch(s.d_in()) * TOKENS), y_room(s.keeps_y() * pitch(s.d_out()) * TOKENS);
-        float *x_tokens = s.keeps_x() ? x_room.data : nullptr, *y_tokens = s.keeps_y() ? y_room.data : nullptr;
-        float *in = room.data, *d_in = in + s.d_in() * TOKENS, *out = d_in + s.d_in() * TOKENS;
-        float *z = out + s.d_out() * TOKENS, *dz = z + between * TOKENS;
+        float *in = room + omp_get_thread_num() * s.backward_floats(), *d_in = in + s.d_in() * TOKENS;
+        float *out = d_in + s.d_in() * TOKENS, *z = out + s.d_out() * TOKENS, *dz = z + between * TOKENS;
+        float *kept = dz + between * TOKENS, *kept_y = kept + s.keeps_x() * pitch(s.d_in()) * TOKENS;
+        float *x_tokens = s.keeps_x() ? kept : nullptr, *y_tokens = s.keeps_y() ? kept_y : nullptr;
         float *sums = d_factors + omp_get_thread_num() * (n_first + n_second);
         const Block block{s, first, second, in, out, z, dz, d_in, x_tokens, y_tokens};
 #pragma omp for schedule(static)
@@ -138,22 +136,29 @@ void backward(const Sizes &s, int64_t tokens, const T *x, const float *first, co
 } // namespace
 
 extern "C" {
-void einsearch_matrix(const Sizes *s, const float *first, const float *second, float *matrix, int threads) {
-    build_matrix(*s, first, second, matrix, threads);
+// Floats of room that a thread of each function takes, in the order of the functions.
+void einsearch_room(const Sizes *s, int64_t *floats) {
+    const int64_t panel = narrow(*s) ? Panel<F4>{*s, 0, 0}.floats() : Panel<F8>{*s, 0, 0}.floats();
+    const int64_t found[] = {panel, 2 * panel, s->forward_floats(), s->backward_floats()};
+    std::copy(found, found + 4, floats);
+}
+void einsearch_matrix(const Sizes *s, const float *first, const float *second, float *matrix, float *room, int threads) {
+    (narrow(*s) ? build_matrix<F4> : build_matrix<F8>)(*s, first, second, matrix, room, threads);
 }
 void einsearch_matrix_gradient(const Sizes *s, const float *first, const float *second, const float *d_matrix, float *d_first,
-                               float *d_second, int threads) {
-    pull_gradient(*s, first, second, d_matrix, d_first, d_second, threads);
+                               float *d_second, float *room, int threads) {
+    (narrow(*s) ? pull_gradient<F4> : pull_gradient<F8>)(*s, first, second, d_matrix, d_first, d_second, room, threads);
 }
 void einsearch_forward(const Sizes *s, int64_t tokens, int half, const void *x, const float *first, const float *second,
-                       const float *bias, void *y, int threads) {
-    if (half) forward(*s, tokens, (const uint16_t *)x, first, second, bias, (uint16_t *)y, threads);
-    else forward(*s, tokens, (const float *)x, first, second, bias, (float *)y, threads);
+                       const float *bias, void *y, float *room, int threads) {
+    using Half = uint16_t;
+    if (half) forward(*s, tokens, (const Half *)x, first, second, bias, (Half *)y, room, threads);
+    else forward(*s, tokens, (const float *)x, first, second, bias, (float *)y, room, threads);
 }
 void einsearch_backward(const Sizes *s, int64_t tokens, int half, const void *x, const float *first, const float *second,
-                        const void *dy, void *dx, float *d_factors, int threads) {
+                        const void *dy, void *dx, float *d_factors, float *room, int threads) {
     using Half = uint16_t;
-    if (half) backward(*s, tokens, (const Half *)x, first, second, (const Half *)dy, (Half *)dx, d_factors, threads);
-    else backward(*s, tokens, (const float *)x, first, second, (const float *)dy, (float *)dx, d_factors, threads);
+    if (half) backward(*s, tokens, (const Half *)x, first, second, (const Half *)dy, (Half *)dx, d_factors, room, threads);
+    else backward(*s, tokens, (const float *)x, first, second, (const float *)dy, (float *)dx, d_factors, room, threads);
 }
 }

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.corpus import default_cache
+from trainers.cache import default_cache, locked
 from trainers.plans.plain import MOVE, edges_of, products_macs
 from trainers.plans.problem import HALVES, Problem, differentiable_gradients, padded, trimmed
 from trainers.plans.wide import wide_linear
@@ -96,7 +96,8 @@ class NativeMaterialised:
         """See `Plan`."""
         first, second = (factor.float() for factor in factors)
         whole: Tensor = _Matrix.apply(first, second, edges_of(problem))  # type: ignore[no-untyped-call]
-        weight = whole[: problem.d_out, : problem.d_in]
+        fits = whole.shape == (problem.d_out, problem.d_in)
+        weight = whole if fits else whole[: problem.d_out, : problem.d_in]
         if x.dtype == torch.float32:
             return torch.nn.functional.linear(x, weight, bias)
         return wide_linear(x, weight, bias)
@@ -124,15 +125,22 @@ def _build(compiler: str) -> Path:
         [*(source.read_bytes() for source in SOURCES), " ".join(FLAGS).encode(), version, _processor().encode()]
     )
     target = default_cache() / f"native-{hashlib.sha256(identity).hexdigest()[:16]}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.with_suffix(".lock")):
+            _compile(compiler, target)
+    return target
+
+
+def _compile(compiler: str, target: Path) -> None:
+    """Unless another process just has."""
     if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+        return
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made, linked = Path(folder) / "native.o", Path(folder) / "native.so"
         for command in ([*FLAGS, "-c", str(SOURCES[0]), "-o", str(made)], ["-shared", str(made), "-o", str(linked)]):
             subprocess.run([compiler, *command], capture_output=True, check=True, timeout=120)
         linked.replace(target)
-    return target
 
 
 def _processor() -> str:
@@ -169,7 +177,7 @@ class _Native(torch.autograd.Function):
         f, s = (factor.float().contiguous() for factor in (first, second))
         b = None if bias is None else bias.float().contiguous()
         half, tokens = int(x.dtype == torch.bfloat16), ctypes.c_int64(len(x))
-        _call("einsearch_forward", e, tokens, half, _address(rows), _address(f), _address(s), _address(b), _address(y))
+        _call("forward", e, tokens, half, _address(rows), _address(f), _address(s), _address(b), _address(y))
         return y
 
     @staticmethod
@@ -185,7 +193,7 @@ class _Native(torch.autograd.Function):
         sums = torch.zeros(torch.get_num_threads(), f.numel() + s.numel())
         half, tokens = int(x.dtype == torch.bfloat16), ctypes.c_int64(len(x))
         addresses = [_address(t) for t in (rows, f, s, d_rows, dx, sums)]
-        _call("einsearch_backward", ctx.edges, tokens, half, *addresses)
+        _call("backward", ctx.edges, tokens, half, *addresses)
         total, e = sums.sum(0), ctx.edges
         d_first, turned = total[: f.numel()].view(f.shape), total[f.numel() :].view(e.phi, e.inner, e.y2)
         d_second = turned.mT.reshape(s.shape)
@@ -201,7 +209,7 @@ class _Matrix(torch.autograd.Function):
         ctx.edges = e
         weight = first.new_empty(e.d_out, e.d_in)
         factors = [first.contiguous(), second.contiguous()]
-        _call("einsearch_matrix", e, *map(_address, (*factors, weight)))
+        _call("matrix", e, *map(_address, (*factors, weight)))
         return weight
 
     @staticmethod
@@ -214,11 +222,26 @@ class _Matrix(torch.autograd.Function):
             return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)
         d_first, d_second = torch.empty(first.shape), torch.zeros(second.shape)
         inputs = (first.contiguous(), second.contiguous(), dy.contiguous())
-        _call("einsearch_matrix_gradient", ctx.edges, *map(_address, (*inputs, d_first, d_second)))
+        _call("matrix_gradient", ctx.edges, *map(_address, (*inputs, d_first, d_second)))
         return d_first, d_second, None
 
 
-def _call(name: str, e: Edges, *arguments: Any) -> None:
+FUNCTIONS = ("matrix", "matrix_gradient", "forward", "backward")
+"""Of the kernel, in the order in which it says how much room each takes."""
+
+
+@cache
+def _room(e: Edges) -> dict[str, int]:
+    """Floats that a thread of each function works with: a multiple of a cache line."""
+    floats = (ctypes.c_int64 * len(FUNCTIONS))()
     found = library()
     assert found is not None
-    getattr(found, name)(_sizes(e), *arguments, torch.get_num_threads())
+    found.einsearch_room(_sizes(e), floats)
+    return {name: -(-count // 16) * 16 for name, count in zip(FUNCTIONS, floats, strict=True)}
+
+
+def _call(name: str, e: Edges, *arguments: Any) -> None:
+    found, threads = library(), torch.get_num_threads()
+    assert found is not None
+    room = torch.empty(threads * _room(e)[name], dtype=torch.float32)
+    getattr(found, f"einsearch_{name}")(_sizes(e), *arguments, _address(room), threads)

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <omp.h>
 
@@ -24,6 +23,7 @@ constexpr int TURN = 48;          // rows of a product over tokens that are wort
 
 typedef float Lanes __attribute__((vector_size(LANES * 4)));
 typedef float Loose __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef float F4 __attribute__((vector_size(16)));
 typedef float F8 __attribute__((vector_size(32)));
 typedef int32_t I8 __attribute__((vector_size(32)));
 typedef uint32_t U8 __attribute__((vector_size(32)));
@@ -50,6 +50,12 @@ struct Sizes {
     // whether the backward pass keeps its input and the gradient of its output as Tokens too
     bool keeps_x() const { return in_step() == 1 && std::max(rho, group() * y1) < TURN; }
     bool keeps_y() const { return out_step() == 1 && inner() < TURN; }
+    // floats that a thread works with; the caller gives room for all threads
+    int64_t forward_floats() const { return (d_in() + d_out() + between()) * TOKENS; }
+    int64_t backward_floats() const {
+        const int64_t kept = keeps_x() * ::pitch(d_in()) + keeps_y() * ::pitch(d_out());
+        return forward_floats() + (d_in() + between() + kept) * TOKENS;
+    }
 };
 
 // A matrix of weights, read in either direction.
@@ -63,14 +69,6 @@ struct Rows {
     float *data;
     int64_t step;
     float *operator[](int64_t i) const { return data + i * step * TOKENS; }
-};
-
-// Memory of a thread.
-struct Room {
-    float *data;
-    explicit Room(int64_t floats) : data((float *)std::aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64)) {}
-    ~Room() { std::free(data); }
-    Room(const Room &) = delete;
 };
 
 } // namespace

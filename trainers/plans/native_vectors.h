@@ -56,6 +56,16 @@ inline void transpose8(F8 r[8]) {
     }
 }
 
+inline void transpose(F8 (&r)[8]) { transpose8(r); }
+inline void transpose(F4 (&r)[4]) {
+    const F4 a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    const F4 c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    r[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+    r[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+    r[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+    r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+}
+
 // (tokens, width) -> (width, TOKENS), zeros in the lanes beyond `tokens`
 template <typename T> void read(const T *x, int64_t stride, int64_t tokens, int64_t width, float *block) {
     for (int t = 0; t < TOKENS; t += 8) {

@@ -194,8 +194,8 @@ class _Run:
             torch.bmm(self.right.mT, d_rows, out=self._grouped(dz))
             d_left.baddbmm_(dz, columns.mT, beta=beta)
             self._store_gradient(dx[part], dz)
-        d_first = d_left.view(e.gamma, e.x2, e.rho, e.phi, e.y1, e.x1).sum(1)
-        d_second = d_right.view(e.phi, e.y1, e.y2, e.gamma, e.x2, e.rho).sum(1)
+        d_first = _summed(d_left.view(e.gamma, e.x2, e.rho, e.phi, e.y1, e.x1))
+        d_second = _summed(d_right.view(e.phi, e.y1, e.y2, e.gamma, e.x2, e.rho))
         return dx, (d_first, d_second)
 
     def _store_gradient(self, dx: Tensor, dz: Tensor) -> None:
@@ -210,3 +210,8 @@ class _Run:
             rows = out.view(e.gamma, e.x2, n, e.x1).permute(2, 0, 3, 1)
         if rows is not dx:
             dx.view(rows.shape).copy_(rows)
+
+
+def _summed(shares: Tensor) -> Tensor:
+    """The sum over the second dimension, without a copy where there is one share."""
+    return shares.sum(1) if shares.shape[1] > 1 else shares.squeeze(1)
