@@ -10,12 +10,16 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(6, (os.cpu_count() or 1) + 2))')# many tests wait for processes of their own
 SOURCES := space trainers storage search dashboards einsearch tests benchmarks
 
-.PHONY: search test faults check clean
+.PHONY: search test suite faults check browser clean
 
 search: $(VENV)/installed
 	$(BIN)/einsearch search
 
-test: $(VENV)/installed-dev check browser
+# the checks and the tests side by side: tests often wait
+test: $(VENV)/installed-dev browser
+	@$(MAKE) --no-print-directory --jobs=2 check suite
+
+suite:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/installed-dev

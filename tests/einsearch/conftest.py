@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import io
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -19,7 +18,6 @@ import pytest
 
 from einsearch import cli
 
-ROOT = Path(__file__).parents[2]
 EINSEARCH = [sys.executable, "-m", "einsearch"]
 TRIAL = [
     *("--set", "depth=1", "--set", "context=16", "--set", "batch_size=4", "--set", "warmup_steps=2"),
@@ -46,12 +44,9 @@ Command = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Prepared corpora lie in a folder of this test run; torch takes one thread; nothing is set by whoever runs the tests."""
+def defaults(surroundings: None) -> Iterator[None]:
+    """Nothing is set by whoever runs the tests, and every warning shows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("PYTHONWARNINGS", "default")
         patch.delenv("EINSEARCH_DB", raising=False)
         patch.delenv("COLUMNS", raising=False)
@@ -134,9 +129,8 @@ def run_once(origin: Path) -> Outcome:
 
 
 @pytest.fixture(scope="session")
-def finished(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    base = tmp_path_factory.getbasetemp()
-    origin = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+def finished(defaults: None, common: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    origin = common / "finished"
     outcome = run_once(origin)
     return Finished(shutil.copytree(origin, tmp_path_factory.mktemp("finished") / "copy"), origin, outcome)
 

@@ -7,9 +7,9 @@ from trainers.corpus import Corpus, load_corpus
 
 
 @pytest.fixture(scope="session")
-def python_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+def python_corpus(surroundings: None) -> Corpus:
     """The default corpus, prepared from what is installed."""
-    return load_corpus("python", tmp_path_factory.mktemp("cache"))
+    return load_corpus("python")
 
 
 @pytest.fixture(autouse=True)
