@@ -1,7 +1,7 @@
 """What orchestration costs: drivers, Ray Tune and databases, around trials that cost nothing.
 
     python -m benchmarks.orchestration                 prints the tables of docs/benchmarks/orchestration.md
-    python -m benchmarks.orchestration --only ray      one part: ray, more, idle, tune, optuna, driver, peers or sampler
+    python -m benchmarks.orchestration --only ray      one part: ray, more, idle, tune, optuna, driver, peers, sampler or share
     python -m benchmarks.orchestration --only memory   10 000 trials, which takes ten minutes: not among the others
 
 Proposals are drawn at random but in `sampler`, so that the search itself, which costs what it costs, is told apart.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
 import platform
 import random
@@ -175,6 +176,61 @@ def ours() -> float:
     return total
 
 
+class BusyActor(NoopActor):
+    """Keeps a core busy for a fixed amount of work."""
+
+    def step(self) -> dict[str, Any]:
+        work()
+        return super().step()
+
+
+def work(rounds: int = 0) -> None:
+    """About half a minute of a core, the same amount each time; `BUSY_ROUNDS` says how much that is here."""
+    block = bytes(2**20)
+    for _ in range(rounds or int(os.environ["BUSY_ROUNDS"])):
+        hashlib.sha256(block)
+
+
+def share(folder: Path, each: int = 2, known: int = 20) -> list[Row]:
+    """What a study with its real search, after some results, adds to trials that keep all cores busy for half a minute."""
+    start = time.perf_counter()
+    work(1000)
+    os.environ["BUSY_ROUNDS"] = str(int(1000 * TRIAL_SECONDS / (time.perf_counter() - start)))
+
+    def plain() -> float:
+        start = time.perf_counter()
+        for child in [fork(work) for _ in range(CORES)]:
+            os.waitpid(child, 0)
+        return time.perf_counter() - start
+
+    begun: list[float] = []
+    started = executor.Crew.started
+
+    def first(self: executor.Crew, trial_id: str) -> None:
+        begun.append(time.perf_counter())
+        started(self, trial_id)
+
+    finish, ended = Driver.report, []
+
+    def last(self: Driver, task: Task, word: Report) -> bool:
+        ended.append(time.perf_counter())
+        return finish(self, task, word)
+
+    with study(folder, known + CORES * each).driver(create=True) as driver:
+        for _ in range(known):
+            one_trial(driver)
+    before = plain()
+    busy = mock.patch.object(executor, "TrialActor", BusyActor)
+    with busy, mock.patch.object(Driver, "report", last), mock.patch.object(executor.Crew, "started", first):
+        study(folder, known + CORES * each).run(concurrency=CORES)
+    alone, ours = (before + plain()) / 2, (ended[-1] - begun[0]) / each
+    return [
+        (f"a round of {CORES} trials of half a minute, as plain processes (before and after: the mean)", f"{alone:.2f} s"),
+        (f"the same as a study of {each} rounds, from the first trial's start to the last one's end", f"{ours:.2f} s"),
+        ("what the study adds to its wall time", f"{100 * (ours / alone - 1):.1f} %"),
+    ]
+
+
 def tune_and_optuna(folder: Path, trials: int) -> list[Row]:
     """The same by Ray Tune with Optuna's own searcher, on the same kind of database."""
     from ray.tune.search import ConcurrencyLimiter
@@ -300,6 +356,7 @@ PARTS: dict[str, Callable[[Path], list[Row]]] = {
     "driver": lambda folder: driver_alone(folder, 1_500),
     "peers": lambda folder: peers(folder, 4, 400),
     "sampler": lambda folder: sampler(folder, 40),
+    "share": share,
 }
 LONG: dict[str, Callable[[Path], list[Row]]] = {"memory": memory}
 

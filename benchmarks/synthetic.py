@@ -6,22 +6,25 @@ Every structure follows a power law of its own; full rank without parameter shar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from sqlalchemy import insert
+from sqlalchemy.orm import Session
 
 from space.structure import Structure
 from storage.database import Database
 from storage.proposals import structure_id
-from storage.schema import Attempt, Driver, PointRow, Study, Trial
+from storage.schema import LAYER_KINDS, Attempt, CoordinatesRow, Driver, PointRow, Study, Trial
 from storage.studies import create_study, trial_seed
 
 NAMED = ("dense", "monarch", "btt:1/4", "low_rank:1/2", "kronecker", "tensor_train:1/4", "generic")
 TARGET = 3.2e12
 WIDTHS = (64, 128, 256)
-_BATCH = 5000
+LOOKS = (4, 8, 16)
+"""Steps of the coordinate checks."""
+_BATCH, _ROWS = 5000, 10_000
 
 
 def true_multiplier(structure: Structure) -> float:
@@ -72,11 +75,18 @@ def write_study(
                 for number in range(start, min(start + _BATCH, trials))
             ]
             points = [point for row in rows for point in _points(row, evaluations)]
-            session.execute(insert(Trial), rows)
-            session.execute(insert(Attempt), [_attempt(row) for row in rows])
-            if points:
-                session.execute(insert(PointRow), points)
+            looks = [look for row in rows for look in _looks(row)]
+            enter(session, rows, points)
+            session.execute(insert(CoordinatesRow), looks)
     return study.id
+
+
+def enter(session: Session, rows: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]) -> None:
+    """Trials with one attempt each, and their evaluations."""
+    session.execute(insert(Trial), rows)
+    session.execute(insert(Attempt), [_attempt(row) for row in rows])
+    for start in range(0, len(points), _ROWS):
+        session.execute(insert(PointRow), points[start : start + _ROWS])
 
 
 def _trial(
@@ -163,6 +173,15 @@ def _points(row: dict[str, Any], evaluations: int) -> Iterator[dict[str, Any]]:
         }
     if row["loss"] is not None:
         row["loss"] = loss
+
+
+def _looks(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Changes that do not depend on the width, but for the luck of each trial."""
+    luck = 1 + 0.1 * math.sin(row["number"])
+    for step in LOOKS:
+        yield {"trial_id": row["id"], "step": step} | {
+            kind: luck * 0.1 * (place + 1) * math.log(step) for place, kind in enumerate(LAYER_KINDS)
+        }
 
 
 def made(url: str, trials: int, **more: Any) -> int:

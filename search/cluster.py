@@ -36,6 +36,8 @@ QUIET = {
 OWN = {
     "RAY_AUTH_MODE": "disabled",  # a cluster of this process's own, on loopback
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # agents of a killed driver look for it so long
+    "RAY_enable_metrics_collection": "0",  # nobody reads them, nor the next one
+    "RAY_event_stats": "0",
 }
 """More of them, for a cluster of this process's own."""
 

@@ -19,8 +19,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import select
-
 from search import plan
 from search.optuna_side import OptunaSide
 from search.sampler import StructureSampler
@@ -38,8 +36,7 @@ from storage.decisions import Decision
 from storage.failures import UnavailableError
 from storage.laws import PowerLaw
 from storage.leases import LEASE_SECONDS, FencedError
-from storage.ledger import Ledger
-from storage.schema import Trial
+from storage.ledger import Enter, Ledger
 from storage.status import status
 from storage.studies import StudyRecord
 
@@ -138,11 +135,7 @@ class Driver:
         if isinstance(claim, Finished):
             self.settle()
             return claim
-        task = self._propose(claim) if claim.structure is None else self._task(claim)
-        if claim.optuna_number is None:
-            entered = self._entered(task)
-            if not self._steady(lambda: self._ledger.link(claim, entered)):
-                raise fenced()
+        task = self._propose(claim) if claim.structure is None else self._linked(self._task(claim))
         self._tasks[claim.trial_id] = Progress(task, None)
         return task
 
@@ -182,14 +175,11 @@ class Driver:
         self.settle()
 
     def settle(self) -> None:
-        """Tell Optuna of every trial that ended and that it does not know of; the pass that mends what crashes leave.
+        """Tell Optuna of every trial that ended and that it does not know of. Doing it again changes nothing.
 
-        Values need the dense frontier, so nothing is told before the baseline is complete. Doing it again changes nothing.
+        These are trials that a driver gave up, and those that ended while the dense frontier was not known, and so their value:
+        nothing is told before the baseline is complete.
         """
-        self._steady(lambda: self._optuna.end_orphans(self._linked()))
-        self._tell()
-
-    def _tell(self) -> None:
         unsettled = self._steady(self._ledger.unsettled)
         if unsettled and self._dense is None:
             self._dense = self._steady(lambda: results.reference(self.database, self._study))
@@ -198,9 +188,10 @@ class Driver:
             return
         numbers = [one.number for one in unsettled]
         values = self._steady(lambda: results.values(self.database, self._study, dense, numbers))
-        for one in (replace(one, value=values.get(one.number)) for one in unsettled):
-            self._steady(partial(self._optuna.tell, one))
-            self._steady(partial(self._ledger.mark_told, one.trial_id, one.value))
+        for one in unsettled:
+            value = values.get(one.number)
+            tell = partial(self._optuna.tell, state=one.state, value=value)
+            self._steady(partial(self._ledger.settle, one, value, tell))
 
     def conclude(self) -> None:
         """Keep the laws as the study leaves them."""
@@ -232,25 +223,34 @@ class Driver:
         structure, rung = proposal.structure, proposal.rung
         width = plan.width_at(self._settings, structure, rung, self._vocab_size)
         config = plan.trial_config(self._settings, structure, rung, width, claim.seed).to_dict()
-        self._steady(lambda: self._ledger.propose(claim, structure, rung, width, config, proposal.origin))
-        return self._task(replace(claim, structure=structure.key, rung=rung, width=width, config=config))
+        task = self._task(replace(claim, structure=structure.key, rung=rung, width=width, config=config))
+        origin, enter = proposal.origin, self._entering(task)
+
+        def propose() -> bool:
+            return self._ledger.propose(claim, structure, rung, width, config, origin, enter)
+
+        def propose_again() -> bool:
+            held = next((one for one in self._ledger.held(self._driver) if one.trial_id == claim.trial_id), None)
+            return held is not None and (held.structure == structure.key or propose())
+
+        if not self._steady(propose, propose_again):
+            raise fenced()
+        return task
+
+    def _linked(self, task: Task) -> Task:
+        """The task, entered in Optuna where it is not yet."""
+        claim, enter = task.claim, self._entering(task)
+        if claim.optuna_number is None and not self._steady(lambda: self._ledger.link(claim, enter)):
+            raise fenced()
+        return task
+
+    def _entering(self, task: Task) -> Enter:
+        return partial(self._optuna.enter, structure=task.structure, rung=task.rung, ledger_number=task.claim.number)
 
     def _left(self, number: int) -> float:
         """Share of the study's proposals that come after this one."""
         proposals = self._study.budget - self._settings.planned
         return (self._study.budget - 1 - number) / max(1, proposals - 1)
-
-    def _entered(self, task: Task) -> int:
-        """The task's number in Optuna: the one that was entered before and not linked, or a new one."""
-
-        def enter() -> int:
-            return self._optuna.enter(task.structure, task.rung, task.claim.number)
-
-        def find_or_enter() -> int:
-            found = self._optuna.find(task.claim.number)
-            return enter() if found is None else found
-
-        return self._steady(find_or_enter if task.claim.attempt > 1 else enter, find_or_enter)
 
     def _task(self, claim: Claim) -> Task:
         assert claim.structure is not None and claim.rung is not None and claim.width is not None and claim.config is not None
@@ -259,10 +259,14 @@ class Driver:
         return Task(claim, Structure.parse(claim.structure), claim.rung, claim.width, config, place)
 
     def _finish(self, task: Task, report: Report, decisions: Sequence[Decision]) -> bool:
-        self._tasks.pop(task.claim.trial_id, None)
+        claim = task.claim
+        self._tasks.pop(claim.trial_id, None)
+        dense = self._dense if claim.attempt == 1 and report.state != "truncated" else None  # later attempts: by all its points
+        value = results.value_at(report.points, dense) if dense is not None and report.state == "completed" else None
+        tell = None if dense is None else partial(self._optuna.tell, state=report.state, value=value)
         ended = self._steady(
             lambda: self._ledger.finish(
-                task.claim,
+                claim,
                 report.state,  # type: ignore[arg-type]
                 loss=report.loss,
                 flops=report.flops,
@@ -272,19 +276,17 @@ class Driver:
                 error=report.error,
                 points=report.points,
                 decisions=decisions,
+                coordinates=report.coordinates,
+                value=value,
+                tell=tell,
             )
         )
         if not ended:
             self.stop(fenced())
-        self._tell()
+        if tell is None:
+            self.settle()
         self.ended += 1
         return ended
-
-    def _linked(self) -> dict[int, int | None]:
-        """Optuna's number of every trial of the ledger, by the ledger's."""
-        with self.database.reading() as session:
-            rows = session.execute(select(Trial.number, Trial.optuna_number).where(Trial.study_id == self._study.id))
-            return {row.number: row.optuna_number for row in rows}
 
     def _keep_alive(self) -> None:
         """Renew the lease and look after peers; judge none within a lease of having been cut off, as they may have been too."""

@@ -1,7 +1,7 @@
 """The same study in Optuna's tables, so that samplers see it and Optuna's own tools open it.
 
-The ledger is the truth. Optuna holds parameters, states and values; what a crash leaves between the two is mended by
-`search.driver.Driver.settle`.
+The ledger is the truth. Optuna holds parameters, states and values, written in the transactions in which the ledger changes.
+Only of trials that have no value yet when they end it is told later (`search.driver.Driver.settle`).
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 
-from search.optuna_storage import TrialStorage
+from search.optuna_storage import TrialStorage, end, enter
 from search.sampler import StructureSampler, parameters, search_space
 from search.steering import Proposal
 from space.structure import Structure
-from storage.claims import Settled
 from storage.database import Database
 from storage.engines import immediate
 from storage.failures import translated
@@ -57,19 +57,15 @@ class OptunaSide:
                 study_name=name, storage=self._storage, sampler=sampler, direction="maximize", load_if_exists=True
             )
             self._study_id = self._storage.get_study_id_from_name(name)
+        self._ids: dict[int, int] = {}  # of trials that this process entered and that run, by number
 
     def propose(self, number: int, left: float) -> Proposal:
         """What the ledger's trial `number` should try, with that share of the proposals still to come."""
         with self._asking():
             return self._sampler.propose(self._study, number, left)
 
-    def find(self, ledger_number: int) -> int | None:
-        """The trial that was entered for a number of the ledger, where a crash fell between entering and linking."""
-        running = self._running()
-        return next((one.number for one in running if one.user_attrs.get("ledger_number") == ledger_number), None)
-
-    def enter(self, structure: Structure, rung: int, ledger_number: int) -> int:
-        """A new running trial, in one transaction. Returns its number in Optuna."""
+    def enter(self, connection: Connection, structure: Structure, rung: int, ledger_number: int) -> int:
+        """A new running trial, in a transaction of the ledger's. Returns its number in Optuna."""
         rungs = len(self._sampler.steering.rungs)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -79,43 +75,28 @@ class OptunaSide:
                 distributions=search_space(rungs),
                 user_attrs={"ledger_number": ledger_number, "structure": structure.name},
             )
-        with self._asking():
-            return self._storage.enter(self._study_id, template)
+        number, self._ids[number] = enter(connection, self._study_id, template)
+        return number
 
-    def tell(self, settled: Settled) -> None:
-        """Say how a trial ended; saying it twice is harmless. A trial that Optuna never saw is passed over."""
-        number = self.find(settled.number) if settled.optuna_number is None else settled.optuna_number
-        if number is None:
-            return
-        value = settled.value if settled.value is not None and math.isfinite(settled.value) else None
-        state = STATES[settled.state] if value is not None else TrialState.FAIL
-        told = None if state == TrialState.FAIL else value
-        self._tell(number, told, state)
-
-    def end_orphans(self, linked: Mapping[int, int | None]) -> None:
-        """Fail what a driver entered for a trial that a peer had taken from it, and entered too.
+    def tell(self, connection: Connection, number: int | None, state: str, value: float | None) -> None:
+        """Say in a transaction of the ledger's how a trial ended; one that never came to Optuna is passed over.
 
         Args:
-            linked: Optuna's number of every trial of the ledger, by the ledger's; None where it is not entered yet.
+            number: of the trial in Optuna.
+            state: of the ledger's final ones.
+            value: log compute multiplier, None where it has none: then the trial failed, as Optuna sees it.
         """
-        for trial in self._running():
-            if linked.get(trial.user_attrs.get("ledger_number", -1)) not in (None, trial.number):
-                self._tell(trial.number, None, TrialState.FAIL)
+        if number is None:
+            return
+        known = value is not None and math.isfinite(value)
+        ended = STATES[state] if known else TrialState.FAIL
+        told = None if ended == TrialState.FAIL else value
+        end(connection, self._study_id, number, self._ids.pop(number, None), ended, told)
 
     def close(self) -> None:
         """Close the connections to the database."""
         self._storage.remove_session()
         self._storage.engine.dispose()
-
-    def _tell(self, number: int, value: float | None, state: TrialState) -> None:
-        """Tell Optuna, unless a peer has. Past `study.tell`, which reads the whole trial twice on its way to the same."""
-        with self._asking(), contextlib.suppress(UpdateFinishedTrialError):
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-            self._storage.set_trial_state_values(trial_id, state, None if value is None else [value])
-
-    def _running(self) -> list[FrozenTrial]:
-        with self._asking():
-            return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from search.vault import Vault, vault
 from space.errors import CheckpointError, DataError, RunError
 from trainers import checkpoint
 from trainers.config import TrialConfig
+from trainers.coordinates import Coordinates
 from trainers.corpus import Corpus, load_corpus
 from trainers.points import Point
 from trainers.run import TrainingRun
@@ -43,6 +44,7 @@ class Report:
     progress: float = 0.0
     host: str = ""
     error: str | None = None
+    coordinates: tuple[Coordinates, ...] = ()
 
     @property
     def loss(self) -> float | None:
@@ -57,7 +59,8 @@ class Report:
     def from_json(cls, text: str) -> Report:
         """The report that `to_json` wrote."""
         row = json.loads(text)
-        return cls(**{**row, "points": tuple(Point(**point) for point in row["points"])})
+        points, looks = (Point(**point) for point in row["points"]), (Coordinates(**look) for look in row["coordinates"])
+        return cls(**{**row, "points": tuple(points), "coordinates": tuple(looks)})
 
 
 SAVE_EVERY = 300.0
@@ -117,6 +120,7 @@ class AttemptRunner:
         return Report(
             state="diverged" if run.diverged else "completed" if run.done else "running",
             points=tuple(run.points),
+            coordinates=tuple(run.coordinates),
             start_flops=flops,
             start_seconds=seconds,
             flops=run.flops,

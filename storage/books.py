@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +26,21 @@ from storage.laws.run import AXES, Array, by_structure
 from storage.studies import StudyRecord
 
 EVIDENCE = "evidence"
-METHOD = 3
+METHOD = 4
 """Version of the numerics. What another version kept is not used."""
 
-Entries = dict[str, dict[str, Any]]
+Totals = dict[str, tuple[int, float]]
+
+
+class Held(NamedTuple):
+    """A book, and the number and FLOPs of the trials that it is made of, by structure."""
+
+    totals: Totals
+    book: Book
+
+
+_HELD: WeakKeyDictionary[Database, dict[int, Held]] = WeakKeyDictionary()
+"""The books that were last made of the studies of an open database, so that they are not read again after every result."""
 
 
 def book(database: Database, study: StudyRecord, *, keep: bool = False) -> Book | None:
@@ -36,7 +48,22 @@ def book(database: Database, study: StudyRecord, *, keep: bool = False) -> Book 
 
     With `keep`, what had to be reduced anew is kept for the next time, where the database can be written.
     """
-    ledger = measured(database, study)
+    ledger, held = measured(database, study), _HELD.get(database, {}).get(study.id)
+    if held is None or not held.totals.keys() <= ledger.keys():
+        whole = _read(database, study, ledger, keep)
+    else:
+        whole, stale = held.book, [key for key, totals in ledger.items() if held.totals.get(key) != totals]
+        for runs in by_chunks(database, study, stale):
+            whole = whole.with_runs(runs)
+        if keep and stale:
+            _keep(database, study, whole, {key: ledger[key] for key in stale})
+    if whole is not None:
+        _HELD.setdefault(database, {})[study.id] = Held(ledger, whole)
+    return whole
+
+
+def _read(database: Database, study: StudyRecord, ledger: Totals, keep: bool) -> Book | None:
+    """The book from what is kept in the database, and from the curves where these are newer."""
     known = {entry["structure"]: entry for entry in _entries(database, study) if entry["structure"] in ledger}
     stale = [key for key, totals in ledger.items() if key not in known or known[key]["trials"] != list(totals)]
     old = {key: known[key] for key in known if key not in set(stale) and known[key]["front"] is not None}
@@ -48,8 +75,7 @@ def book(database: Database, study: StudyRecord, *, keep: bool = False) -> Book 
         return None
     whole = Book(found | fresh, {axis: {key: _table(entry["sums"][axis]) for key, entry in old.items()} for axis in AXES})
     if keep and stale:
-        with contextlib.suppress(DatabaseError):
-            _keep(database, study, whole, {key: ledger[key] for key in stale}, set(fresh))
+        _keep(database, study, whole, {key: ledger[key] for key in stale})
     return whole
 
 
@@ -57,17 +83,19 @@ def _entries(database: Database, study: StudyRecord) -> list[dict[str, Any]]:
     return [fit.payload for fit in stored_fits(database, study.id, EVIDENCE) if fit.payload["method"] == METHOD]
 
 
-def _keep(database: Database, study: StudyRecord, whole: Book, stale: dict[str, tuple[int, float]], fresh: set[str]) -> None:
+def _keep(database: Database, study: StudyRecord, whole: Book, stale: Totals) -> None:
+    """Keep what the book says of these structures, where the database can be written."""
     for axis in AXES:
         whole.prepare(axis)
     payloads = {}
     for key, totals in stale.items():
         entry: dict[str, Any] = {"method": METHOD, "structure": key, "trials": list(totals), "front": None}
-        if key in fresh:
+        if key in whole.fronts:
             sums = {axis: _packed_table(whole.tables[axis][key]) for axis in AXES}
             entry |= {"front": _packed_front(whole.fronts[key]), "sums": sums}
         payloads[settings_hash({"structure": key})] = entry
-    save_fits(database, study.id, EVIDENCE, payloads)
+    with contextlib.suppress(DatabaseError):
+        save_fits(database, study.id, EVIDENCE, payloads)
 
 
 def _packed(array: npt.NDArray[Any]) -> str:

@@ -11,62 +11,68 @@ at all times. Seconds are charged alike. All functions expect the caller to hold
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.orm import Session
 
-from storage.schema import Attempt, Driver, FinalState, Trial
+from storage import statements
+from storage.schema import Attempt, Driver, Trial
 
 MAX_ATTEMPTS = 5
 """Attempts at a trial that may crash without getting any further before it counts as failed."""
 
 
-def open_attempt(session: Session, trial: Trial, driver: int, now: float) -> None:
-    """Hand the trial to a driver under the next attempt number."""
-    trial.state = "running"
-    trial.driver_id = driver
-    trial.attempts += 1
-    trial.started = now if trial.started is None else trial.started
-    trial.updated = now
-    session.flush()
-    session.add(Attempt(trial_id=trial.id, attempt=trial.attempts, driver_id=driver, state="running", started=now))
-    session.flush()
+def open_attempt(connection: Connection, trial: int, attempt: int, driver: int, started: float, now: float) -> None:
+    """Hand a trial to a driver under its next attempt. `started` is when its first one began."""
+    held = {"state": "running", "driver_id": driver, "attempts": attempt, "started": started, "updated": now}
+    connection.execute(statements.CHANGE_TRIAL, held | {"trial": trial})
+    new_attempt(connection, trial, attempt, driver, now)
 
 
-def start_from(session: Session, trial: Trial, attempt: Attempt, flops: float, seconds: float) -> None:
+def new_attempt(connection: Connection, trial: int, attempt: int, driver: int, now: float) -> None:
+    """The row of an attempt that begins."""
+    row = {"trial_id": trial, "attempt": attempt, "driver_id": driver, "state": "running", "started": now}
+    connection.execute(statements.NEW_ATTEMPT, row)
+
+
+def start_from(session: Session, trial: int, attempt: int, flops: float, seconds: float) -> None:
     """Say where an attempt starts, and charge its predecessors up to there.
 
     Raises:
         ValueError: the first attempt resumes something.
     """
-    earlier = select(Attempt).where(Attempt.trial_id == trial.id, Attempt.attempt < attempt.attempt)
-    previous = session.scalars(earlier.order_by(Attempt.attempt)).all()
+    *previous, current = session.scalars(
+        select(Attempt).where(Attempt.trial_id == trial, Attempt.attempt <= attempt).order_by(Attempt.attempt)
+    ).all()
+    row = session.get_one(Trial, trial)
     if not previous and (flops, seconds) != (0.0, 0.0):
-        raise ValueError(f"trial {trial.number}: its first attempt starts at zero, not at {flops} FLOPs, {seconds} s")
+        raise ValueError(f"trial {row.number}: its first attempt starts at zero, not at {flops} FLOPs, {seconds} s")
     started = [one for one in previous if one.start_flops is not None] or previous[-1:]
     for one in started:
         last = one is started[-1]
         one.start_flops, one.start_seconds = one.start_flops or 0.0, one.start_seconds or 0.0
         one.flops = _charge(one.start_flops, one.flops, flops, last)
         one.seconds = _charge(one.start_seconds, one.seconds, seconds, last)
-    attempt.start_flops, attempt.start_seconds = flops, seconds
-    attempt.flops = attempt.seconds = 0.0
-    trial.flops, trial.seconds = flops, seconds
+    current.start_flops, current.start_seconds = flops, seconds
+    current.flops = current.seconds = 0.0
+    row.flops, row.seconds = flops, seconds
+    session.flush()
 
 
-def advance(session: Session, trial: Trial, attempt: Attempt, flops: float, seconds: float) -> None:
-    """Charge a running attempt up to where its trial is; one that never said where it starts began at 0."""
-    if attempt.start_flops is None or attempt.start_seconds is None:
-        start_from(session, trial, attempt, 0.0, 0.0)
-    trial.flops, trial.seconds = max(trial.flops, flops), max(trial.seconds, seconds)
-    attempt.flops = trial.flops - (attempt.start_flops or 0.0)
-    attempt.seconds = trial.seconds - (attempt.start_seconds or 0.0)
+def advance(session: Session, held: Row[Any], flops: float, seconds: float, **changes: Any) -> dict[str, float]:
+    """Charge a running attempt up to where its trial is, with other `changes` to it. Returns what becomes of the trial's row.
 
-
-def close(trial: Trial, attempt: Attempt, state: FinalState, error: str | None, now: float) -> None:
-    """End a trial and its attempt."""
-    trial.state = attempt.state = state
-    trial.error = attempt.error = error
-    trial.finished = trial.updated = attempt.ended = now
+    Args:
+        held: by `statements.HELD`; an attempt that never said where it starts began at 0.
+    """
+    start_flops, start_seconds = held.start_flops or 0.0, held.start_seconds or 0.0
+    flops, seconds = max(held.flops, flops), max(held.seconds, seconds)
+    changes |= {"start_flops": start_flops, "flops": flops - start_flops}
+    changes |= {"start_seconds": start_seconds, "seconds": seconds - start_seconds}
+    key = {"trial": held.id, "number": held.attempts}
+    session.connection().execute(statements.CHANGE_ATTEMPT, changes | key)
+    return {"flops": flops, "seconds": seconds}
 
 
 def preempt(session: Session, trial: Trial, reason: str | None, now: float, limit: int = MAX_ATTEMPTS) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sqlalchemy import Row
+
 from storage.schema import Trial
 
 
@@ -32,12 +34,12 @@ class Claim:
     steps: int = 0
 
     @classmethod
-    def of(cls, trial: Trial, structure: str | None, driver: int) -> Claim:
-        """The claim of a driver to the running attempt at a trial, whose structure has this key."""
+    def of(cls, trial: Trial | Row[Any], structure: str | None, attempt: int, driver: int) -> Claim:
+        """The claim of a driver to an attempt at a trial, whose structure has this key."""
         return cls(
             trial_id=trial.id,
             number=trial.number,
-            attempt=trial.attempts,
+            attempt=attempt,
             driver=driver,
             kind=trial.kind,
             structure=structure,

@@ -8,11 +8,15 @@ would make its structure look better than it is; as it was when it stopped, wors
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import chain, pairwise
 
-from sqlalchemy import Select, select
+import numpy as np
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.laws import Run
+from storage.laws.run import Array
 from storage.schema import Decision, PointRow, StructureRow, Total, Trial
 from storage.studies import StudyRecord
 
@@ -37,21 +41,15 @@ def runs(
         numbers: trials to read, None for all.
         structures: keys of structures to read, None for all.
     """
-    query = (
-        select(Trial.number, StructureRow.key, Trial.state, PointRow.flops, PointRow.loss, PointRow.seconds, PointRow.tokens)
-        .join(PointRow, PointRow.trial_id == Trial.id)
-        .join(StructureRow, StructureRow.id == Trial.structure_id)
-        .where(Trial.study_id == study.id, Trial.state.in_(MEASURED), ~PointRow.warmup)
-        .order_by(Trial.number, PointRow.step)
-    )
+    wanted: list[ColumnElement[bool]] = [Trial.state.in_(MEASURED)]
     if kind is not None:
-        query = query.where(Trial.kind == kind)
-    if structures is not None:
-        query = query.where(StructureRow.key.in_(structures))
-    found: list[Run] = []
-    for piece in _pieces(query, numbers):
-        found += _read(database, study, piece)
-    return found
+        wanted.append(Trial.kind == kind)
+    if structures is None:
+        wanted.append(Trial.study_id == study.id)
+    else:  # by the index of structures, not by that of a study, which has all of them
+        mine = select(StructureRow.id).where(StructureRow.key.in_(structures))
+        wanted += [Trial.structure_id.in_(mine), Trial.study_id + 0 == study.id]
+    return [run for piece in _pieces(numbers) for run in _read(database, [*wanted, *piece])]
 
 
 def by_chunks(database: Database, study: StudyRecord, structures: Collection[str]) -> Iterator[list[Run]]:
@@ -64,56 +62,67 @@ def by_chunks(database: Database, study: StudyRecord, structures: Collection[str
 def measured(database: Database, study: StudyRecord) -> dict[str, tuple[int, float]]:
     """Number and FLOPs of the measured trials of each structure, by key: they change when its curves do."""
     rows = (
-        select(StructureRow.key, Total.trials, Total.flops)
+        select(StructureRow.key, func.sum(Total.trials), func.sum(Total.flops))
         .join(StructureRow, StructureRow.id == Total.structure_id)
         .where(Total.study_id == study.id, Total.state.in_(MEASURED))
+        .group_by(StructureRow.id, StructureRow.key)
     )
-    found: dict[str, tuple[int, float]] = {}
-    with database.reading() as session:
-        for key, trials, flops in session.execute(rows):
-            before = found.get(key, (0, 0.0))
-            found[key] = before[0] + trials, before[1] + flops
-    return found
+    with database.reading() as session:  # ten digits, for a sum depends on its order in the last ones
+        return {key: (trials, float(f"{flops:.9e}")) for key, trials, flops in session.connection().execute(rows).all()}
 
 
-def _pieces(query: Select, numbers: Collection[int] | None) -> Iterator[Select]:  # type: ignore[type-arg]
-    """The query, in pieces that a backend takes: SQLite has a limit on parameters."""
+def _pieces(numbers: Collection[int] | None) -> Iterator[list[ColumnElement[bool]]]:
+    """The condition on numbers, in pieces that a backend takes: SQLite has a limit on parameters."""
     if numbers is None:
-        yield query
+        yield []
         return
     wanted = sorted(numbers)
     for start in range(0, len(wanted), 10 * CHUNK):
-        yield query.where(Trial.number.in_(wanted[start : start + 10 * CHUNK]))
+        yield [Trial.number.in_(wanted[start : start + 10 * CHUNK])]
 
 
-def _bounds(database: Database, study: StudyRecord) -> dict[int, tuple[float, float]]:
-    """(budget, least loss possible there) of the trials that were stopped early, by number."""
-    rows = (
-        select(Trial.number, Decision.budget, Decision.bound)
-        .join(Trial, Trial.id == Decision.trial_id)
-        .where(Trial.study_id == study.id, Trial.state == "truncated", Decision.stopped)
+def _read(database: Database, wanted: list[ColumnElement[bool]]) -> list[Run]:
+    """The curves of the trials that meet the conditions: rows become arrays at once, since there may be a million."""
+    trials = select(Trial.number, StructureRow.key, Trial.state).join(StructureRow, StructureRow.id == Trial.structure_id)
+    points = (
+        select(Trial.number, PointRow.flops, PointRow.loss, PointRow.seconds, PointRow.tokens)
+        .join(PointRow, PointRow.trial_id == Trial.id)
+        .where(*wanted, ~PointRow.warmup)
+        .order_by(Trial.number, PointRow.step)
     )
     with database.reading() as session:
-        return {number: (budget, bound) for number, budget, bound in session.execute(rows)}
-
-
-def _read(database: Database, study: StudyRecord, query: Select) -> list[Run]:  # type: ignore[type-arg]
-    curves: dict[tuple[int, str], list[tuple[float, ...]]] = {}
-    truncated = False
-    with database.reading() as session:
-        for number, key, state, *point in session.execute(query):
-            curves.setdefault((number, key), []).append(tuple(point))
-            truncated = truncated or state == "truncated"
-    bounds, found = _bounds(database, study) if truncated else {}, []
-    for (number, key), points in curves.items():
+        known = {number: (key, state) for number, key, state in session.connection().execute(trials.where(*wanted))}
+        cursor = session.connection().execute(points).cursor
+        assert cursor is not None
+        rows = cursor.fetchall()  # the driver's own tuples: to wrap a million of them takes as long as to read them
+        stopped = any(state == "truncated" for _, state in known.values())
+        bounds = _bounds(session, wanted) if stopped else {}
+    table = np.fromiter(chain.from_iterable(rows), np.float64, 5 * len(rows)).reshape(-1, 5)
+    found = []
+    for curve in _split(table):
+        number, (compute, loss, seconds, tokens) = int(curve[0, 0]), curve[:, 1:].T
+        size = compute.item(-1) / tokens.item(-1) if tokens.item(-1) else float("nan")
         if number in bounds:
-            points.append(_censored(points[-1], *bounds[number]))
-        compute, loss, seconds, tokens = (list(column) for column in zip(*points, strict=True))
-        found.append(Run(key, str(number), compute, loss, seconds, compute[-1] / tokens[-1]))  # type: ignore[arg-type]
+            compute, loss, seconds = _censored(compute, loss, seconds, *bounds[number])
+        found.append(Run(known[number][0], str(number), compute, loss, seconds, size))
     return found
 
 
-def _censored(last: tuple[float, ...], budget: float, bound: float) -> tuple[float, ...]:
-    """A point at the budget of a run that was stopped at its `last`: seconds and tokens in proportion."""
-    compute, _, seconds, tokens = last
-    return budget, bound, seconds * budget / compute, tokens * budget / compute
+def _split(table: Array) -> Iterator[Array]:
+    """The rows of each number, which stands first in them; equal ones follow one another."""
+    ends = np.flatnonzero(np.diff(table[:, 0])) + 1
+    for start, end in pairwise([0, *ends.tolist(), len(table)] if len(table) else []):
+        yield table[start:end]
+
+
+def _bounds(session: Session, wanted: list[ColumnElement[bool]]) -> dict[int, tuple[float, float]]:
+    """(budget, least loss possible there) of those of the trials that were stopped early, by number."""
+    rows = select(Trial.number, Decision.budget, Decision.bound).join(Trial, Trial.id == Decision.trial_id)
+    stopped = rows.where(*wanted, Trial.state == "truncated", Decision.stopped)
+    return {number: (budget, bound) for number, budget, bound in session.connection().execute(stopped)}
+
+
+def _censored(compute: Array, loss: Array, seconds: Array, budget: float, bound: float) -> tuple[Array, Array, Array]:
+    """A curve that was stopped, with its bound at the budget as its last point: seconds in proportion."""
+    end = seconds[-1] * budget / compute[-1]
+    return np.append(compute, budget), np.append(loss, bound), np.append(seconds, end)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from space.errors import DatabaseError
@@ -16,9 +16,11 @@ from storage.failures import translated
 from storage.urls import Location, locate
 
 _CLOCK = {
-    "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
-    "postgresql": "SELECT extract(epoch FROM clock_timestamp())::float8",
+    "sqlite": text("SELECT (julianday('now') - 2440587.5) * 86400.0"),
+    "postgresql": text("SELECT extract(epoch FROM clock_timestamp())::float8"),
 }
+
+_LOCK = text("SELECT pg_advisory_xact_lock(:c, :n)")
 
 
 class Database:
@@ -95,14 +97,14 @@ class Database:
         with translated(self.url_shown), Session(self._reader) as session, session.begin():
             yield session
 
-    def now(self, session: Session) -> float:
+    def now(self, session: Session | Connection) -> float:
         """The database's clock, in epoch seconds: one clock for all drivers."""
-        return float(session.scalar(text(_CLOCK[self.dialect])) or 0.0)
+        return float(session.scalar(_CLOCK[self.dialect]) or 0.0)
 
     def lock(self, session: Session, number: int) -> None:
         """Hold lock `number` to the end of the transaction. On SQLite a writing session holds all of them."""
         if self.dialect == "postgresql":
-            session.execute(text("SELECT pg_advisory_xact_lock(:c, :n)"), {"c": LOCK_CLASS, "n": number})
+            session.execute(_LOCK, {"c": LOCK_CLASS, "n": number})
 
     def close(self) -> None:
         """Close every connection."""

@@ -81,8 +81,11 @@ def _postgresql(location: Location, timeout: float) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         if connection.get_execution_options().get(READING, False):
-            # answers follow indexes to few rows of large tables; the defaults, made for spinning disks, read all of them
-            connection.exec_driver_sql("SELECT set_config('random_page_cost', '1.1', true), set_config('jit', 'off', true)")
+            # answers follow indexes to few rows of large tables; the defaults, made for spinning disks, read all of them, and
+            # take longer to compile a query or to start workers for it than to answer it
+            settings = {"random_page_cost": "1.1", "jit": "off", "max_parallel_workers_per_gather": "0"}
+            given = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+            connection.exec_driver_sql(f"SELECT {given}")
         else:
             lock, idle = round(timeout * 1000), round(2 * timeout * 1000)
             connection.exec_driver_sql(

@@ -1,8 +1,8 @@
 """Whole studies as Parquet files, for other labs: what such a file holds, and writing one.
 
-One file is one study. A row is a trial, with its attempts and its evaluations as lists in it. The file's metadata hold a
-manifest under the key `einsearch`: the study, the order of theta, the FLOP convention, the versions of what wrote it.
-`storage.importing` reads it back.
+One file is one study. A row is a trial, with its attempts, evaluations, coordinate checks and decisions to stop as lists in it.
+The file's metadata hold a manifest under the key `einsearch`: the study, the order of theta, the FLOP convention, the versions
+of what wrote it. `storage.importing` reads it back.
 """
 
 from __future__ import annotations
@@ -19,14 +19,28 @@ from sqlalchemy.orm import Session
 from space.edges import EDGES
 from storage.database import Database
 from storage.provenance import versions
-from storage.schema import REVISION, Attempt, Driver, PointRow, StructureRow, Study, Trial
+from storage.schema import (
+    LAYER_KINDS,
+    REVISION,
+    Attempt,
+    CoordinatesRow,
+    Decision,
+    Driver,
+    PointRow,
+    StructureRow,
+    Study,
+    Trial,
+)
 from storage.studies import find_study
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file's layout."""
+
+ADDED = ("coordinates", "decisions")
+"""Columns that a file of format 1 does not have."""
 
 MANIFEST = b"einsearch"
 RECORDED = ("name", "settings", "budget", "seed", "corpus_fingerprint", "flop_convention", "target_compute", "versions")
@@ -84,6 +98,24 @@ _POINT = {
     "seconds": "float64",
     "warmup": "bool",
 }
+_DECISION = {
+    "step": "int64",
+    "flops": "float64",
+    "loss": "float64",
+    "budget": "float64",
+    "bound": "float64",
+    "frontier": "float64",
+    "stopped": "bool",
+    "decided": "float64",
+}
+_COORDINATES = {"step": "int64"} | dict.fromkeys(LAYER_KINDS, "float64")
+
+LISTS: dict[str, tuple[Any, dict[str, str]]] = {
+    "points": (PointRow, _POINT),
+    "coordinates": (CoordinatesRow, _COORDINATES),
+    "decisions": (Decision, _DECISION),
+}
+"""Lists of a trial beside its attempts: the model, and the columns of the file."""
 
 
 def schema() -> pa.Schema:
@@ -93,7 +125,8 @@ def schema() -> pa.Schema:
     def fields(columns: Mapping[str, str]) -> list[pa.Field]:
         return [pa.field(name, pa.type_for_alias(kind)) for name, kind in columns.items()]
 
-    lists = {"attempts": pa.struct(fields(_ATTEMPT)), "points": pa.struct(fields(_POINT))}
+    columns = {"attempts": _ATTEMPT} | {name: columns for name, (_, columns) in LISTS.items()}
+    lists = {name: pa.struct(fields(kinds)) for name, kinds in columns.items()}
     theta = pa.field("theta", pa.list_(pa.float64()))
     return pa.schema([*fields(_TRIAL), theta, *(pa.field(name, pa.list_(kind)) for name, kind in lists.items())])
 
@@ -149,11 +182,11 @@ def _rows(session: Session, study: Study, now: float) -> Iterator[list[dict[str,
         last = trials[-1][0].number
         ids = [trial.id for trial, _ in trials]
         attempts = _by_trial(session, select(Attempt, Driver).join(Driver, Driver.id == Attempt.driver_id), Attempt, ids)
-        points = _by_trial(session, select(PointRow), PointRow, ids)
+        lists = {name: _lines(session, name, ids) for name in LISTS}
         yield [
             _trial_row(trial, structure)
             | {"attempts": [_attempt_row(attempt, driver, now) for attempt, driver in attempts.get(trial.id, [])]}
-            | {"points": [{name: getattr(row[0], name) for name in _POINT} for row in points.get(trial.id, [])]}
+            | {name: lines.get(trial.id, []) for name, lines in lists.items()}
             for trial, structure in trials
         ]
         session.expunge_all()
@@ -168,6 +201,13 @@ def _trials(study: Study, after: int) -> Any:
 def _by_trial(session: Session, rows: Any, model: Any, ids: Sequence[int]) -> dict[int, list[Any]]:
     found = session.execute(rows.where(model.trial_id.in_(ids)).order_by(*model.__table__.primary_key.columns)).all()
     return {trial: list(group) for trial, group in groupby(found, key=lambda row: int(row[0].trial_id))}
+
+
+def _lines(session: Session, name: str, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    """One of `LISTS` of these trials, by their ids."""
+    model, columns = LISTS[name]
+    found = _by_trial(session, select(model), model, ids)
+    return {trial: [{column: getattr(row, column) for column in columns} for (row,) in rows] for trial, rows in found.items()}
 
 
 def _trial_row(trial: Trial, structure: StructureRow | None) -> dict[str, Any]:

@@ -13,16 +13,20 @@ from typing import Any
 from space.edges import EDGES
 from space.errors import StructureError, UserError
 from space.structure import Structure
-from storage.exchange import FORMAT, MANIFEST, RECORDED, TRIALS, schema
+from storage.exchange import ADDED, FORMAT, MANIFEST, RECORDED, TRIALS, schema
 from storage.proposals import exponents
-from storage.schema import FLOP_CONVENTIONS, TRIAL_KINDS, TRIAL_STATES
+from storage.schema import FLOP_CONVENTIONS, LAYER_KINDS, TRIAL_KINDS, TRIAL_STATES
 
-_AMOUNTS = ("loss", "train_loss", "flops", "seconds", "start_flops", "start_seconds", "tokens", "steps", "step")
+_SPENT = ("flops", "seconds", "start_flops", "start_seconds", "tokens", "steps", "step", "budget")
+_AMOUNTS = ("loss", "train_loss", "bound", "frontier", *_SPENT, *LAYER_KINDS)
 _NEEDED = {
     "trial": ("number", "kind", "state", "flops", "tokens", "steps", "seconds", "seed", "created"),
     "attempt": ("attempt", "state", "flops", "seconds", "started", "host", "versions"),
     "evaluation": ("attempt", "step", "tokens", "flops", "loss", "seconds", "warmup"),
+    "coordinate check": ("step", *LAYER_KINDS),
+    "decision": ("step", "flops", "loss", "budget", "bound", "frontier", "stopped", "decided"),
 }
+_LISTS = {"attempt": "attempts", "evaluation": "points", "coordinate check": "coordinates", "decision": "decisions"}
 _NEAR = 1e-6
 
 
@@ -78,24 +82,28 @@ class Exported:
 
         try:
             for batch in self._file.iter_batches(TRIALS):
-                rows = pa.Table.from_batches([batch]).select(schema().names).cast(schema()).to_pylist()
+                rows = pa.Table.from_batches([batch]).select(self._columns.names).cast(self._columns).to_pylist()
                 for row in rows:
+                    row |= {name: row.get(name) or [] for name in ADDED}
                     self._check(row)
                 yield rows
         except (OSError, pa.ArrowException) as error:
             raise self.refusal(f"it is broken: {error}") from error
 
     def _check_manifest(self, manifest: Mapping[str, Any]) -> None:
+        import pyarrow as pa
+
         if manifest["format"] > FORMAT:
             raise self.refusal(f"it is of a newer einsearch (format {manifest['format']}, this one knows {FORMAT}); upgrade")
         if manifest["theta_order"] != list(EDGES):
             raise self.refusal(f"its theta is in the order {manifest['theta_order']}; ours is {list(EDGES)}")
+        self._columns = pa.schema([field for field in schema() if manifest["format"] > 1 or field.name not in ADDED])
         conventions = {manifest["flop_convention"], manifest["study"]["flop_convention"]}
         if len(conventions) > 1 or not conventions <= set(FLOP_CONVENTIONS):
             said = " and ".join(sorted(map(repr, conventions)))
             raise self.refusal(f"its FLOP convention is {said}; known are {', '.join(FLOP_CONVENTIONS)}")
         missing = [name for name in RECORDED if name not in manifest["study"]]
-        missing += [name for name in schema().names if name not in self._file.schema_arrow.names]
+        missing += [name for name in self._columns.names if name not in self._file.schema_arrow.names]
         if missing:
             raise self.refusal(f"{missing[0]} is missing from it")
 
@@ -106,7 +114,7 @@ class Exported:
         for name, allowed in (("kind", TRIAL_KINDS), ("state", TRIAL_STATES)):
             if row[name] not in allowed:
                 raise self.refusal(f"{where}: {name} is {row[name]!r}; allowed: {', '.join(allowed)}")
-        for kind, name in (("attempt", "attempts"), ("evaluation", "points")):
+        for kind, name in _LISTS.items():
             for one in row[name]:
                 self._check_numbers(f"{where}, {kind}", kind, one)
         spent = math.fsum(attempt["flops"] for attempt in row["attempts"])

@@ -58,9 +58,10 @@ class Filters:
         """The conditions that all trials of a structure in a study meet, or none does."""
         return Filters(**{name: getattr(self, name) for name in ("study", "structure", *_EXPONENTS)})
 
-    def of_trials(self) -> Filters:
-        """The other conditions."""
-        return Filters(**{name: getattr(self, name) for name in _OF_TRIALS})
+    def met(self, trial: Any) -> list[ColumnElement[bool]]:
+        """The other conditions, asked of each trial that is met: an index that is read in its order is not searched by them."""
+        given = [(getattr(trial, name), getattr(self, name)) for name in _OF_TRIALS if getattr(self, name) is not None]
+        return [(column.concat("") if isinstance(value, str) else column + 0) == value for column, value in given]
 
     def conditions(self, trial: Any = Trial, *, each: bool = False) -> list[ColumnElement[bool]]:
         """The conditions on a trial (the model, or an alias of it), as SQL.

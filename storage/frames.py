@@ -134,7 +134,7 @@ def answer(database: Database, question: Question) -> pd.DataFrame:
     with database.reading() as session:
         if question.study is not None:
             find_study(database, session, question.study)
-        rows = session.execute(question.statement).all()
+        rows = session.connection().execute(question.statement).all()
     return frame(rows, question.columns)
 
 
@@ -146,7 +146,7 @@ def pieces(database: Database, question: Question, size: int = PIECE) -> Iterato
     with database.reading() as session:
         if question.study is not None:
             find_study(database, session, question.study)
-        result = session.execute(question.statement.execution_options(yield_per=size))
+        result = session.connection().execute(question.statement.execution_options(yield_per=size))
         empty = True
         for rows in result.partitions():
             empty = False

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from space.structure import Structure
 from storage import studies
 from storage.database import Database
-from storage.exchange import RECORDED, source_of
+from storage.exchange import LISTS, RECORDED, source_of
 from storage.exported import Exported
 from storage.proposals import Proposal, structure_id
 from storage.schema import FINAL_STATES, Attempt, Driver, PointRow, StructureRow, Study, Trial
@@ -218,16 +218,17 @@ class _Import:
             made = insert(Trial).returning(Trial.id, sort_by_parameter_order=True)
             ids = list(self._session.scalars(made, [self._trial(row) | {"created": row["created"]} for row in new]))
         for trial, row in old:
-            for model in (PointRow, Attempt):
+            for model in (*(model for model, _ in LISTS.values()), Attempt):
                 self._session.execute(delete(model).where(model.trial_id == trial.id))
             self._session.execute(update(Trial).where(Trial.id == trial.id).values(**self._trial(row)))
         entered = [*zip(ids, new, strict=True), *((trial.id, row) for trial, row in old)]
         attempts = [self._attempt(one, trial) for trial, row in entered for one in row["attempts"]]
-        points = [dict(one) | {"trial_id": trial} for trial, row in entered for one in row["points"]]
         if attempts:
             self._session.execute(insert(Attempt), attempts)
-        if points:
-            self._session.execute(insert(PointRow), points)
+        for name, (model, _) in LISTS.items():
+            lines = [dict(one) | {"trial_id": trial} for trial, row in entered for one in row[name]]
+            if lines:
+                self._session.execute(insert(model), lines)
 
     def _trial(self, row: Mapping[str, Any]) -> dict[str, Any]:
         same = ("number", "kind", "state", "rung", "width", "seed", "loss", "value", "flops", "tokens", "steps", "seconds")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from space.edges import EDGES
 from space.realization import Realization
 from space.structure import Structure
+from storage import statements
 from storage.schema import Base, StructureRow, Trial
 
 
@@ -31,37 +33,44 @@ class Proposal:
         """The proposal, its structure realised. Raises StructureError where the width is not positive."""
         return cls(structure, rung, width, config, structure.realize(width, width))
 
+    def columns(self, structure: int) -> dict[str, Any]:
+        """What it is in a row of the ledger; `structure` is the id of its structure's row."""
+        realised = {f"realised_{name}": getattr(self.realization, name) for name in ("omega", "psi", "nu")}
+        plain = {"structure_id": structure, "rung": self.rung, "width": self.width}
+        return plain | {"config": dict(self.config), "sizes": dict(self.realization.sizes)} | realised
+
 
 def fill(trial: Trial, proposal: Proposal, structure: int) -> None:
     """Write a proposal into a row of the ledger; `structure` is the id of its structure's row."""
-    trial.structure_id = structure
-    trial.rung = proposal.rung
-    trial.width = proposal.width
-    trial.config = dict(proposal.config)
-    trial.sizes = dict(proposal.realization.sizes)
-    trial.realised_omega = proposal.realization.omega
-    trial.realised_psi = proposal.realization.psi
-    trial.realised_nu = proposal.realization.nu
+    for name, value in proposal.columns(structure).items():
+        setattr(trial, name, value)
 
 
 def structure_id(session: Session, structure: Structure) -> int:
     """The id of the structure's row, made where it is new; two studies that meet it at once share one row."""
-    known = select(StructureRow.id).where(StructureRow.key == structure.key)
-    found = session.scalar(known)
+    connection, key = session.connection(), {"key": structure.key}
+    found = connection.scalar(statements.STRUCTURE, key)
     if found is None:
         insert_missing(session, StructureRow, [_row(structure)])
-        found = session.scalars(known).one()
-    return found
+        found = connection.scalars(statements.STRUCTURE, key).one()
+    return int(found)
 
 
 def insert_missing(session: Session, model: type[Base], rows: list[dict[str, Any]]) -> None:
     """Insert rows, leaving alone those whose key is there already."""
     if not rows:
         return
-    if session.get_bind().dialect.name == "sqlite":
-        session.execute(sqlite.insert(model).on_conflict_do_nothing(), rows)
-    else:
-        session.execute(postgresql.insert(model).on_conflict_do_nothing(), rows)
+    connection = session.connection()
+    connection.execute(_missing(model, connection.dialect.name), rows)
+
+
+@lru_cache
+def _missing(model: type[Base], dialect: str) -> Insert:
+    """The statement, made once."""
+    table = statements.table(model)
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 def _row(structure: Structure) -> dict[str, Any]:

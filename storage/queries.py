@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, Subquery, exists, func, literal_column, or_
+from sqlalchemy import ColumnElement, Select, Subquery, and_, exists, func, literal_column, or_
 from sqlalchemy import select as choose
 from sqlalchemy.orm import aliased
 
@@ -48,7 +48,7 @@ def trials(filters: Filters = _ALL, limit: int | None = None) -> Question:
         wanted = _described().where(*filters.conditions())
     else:  # one index has all that the filters need: it is read until there are enough
         found = _first(filters, limit)
-        wanted = _described(source=found, on=Trial.id == found.c.id)
+        wanted = _described(source=found, on=_of(found))
     return Question(wanted.order_by(Trial.study_id, Trial.number), SELECT_COLUMNS, filters.study)
 
 
@@ -89,14 +89,13 @@ def best(filters: Filters = _ALL, limit: int | None = None) -> Question:
     )
     pair = tried.where(*filters.of_structures().conditions(Total)).subquery()
     one = aliased(Trial)
-    mine = choose(one.id).where(
-        one.study_id == pair.c.study_id, one.structure_id == pair.c.structure_id, *filters.of_trials().conditions(one)
-    )
+    mine = choose(one.number).where(one.study_id == pair.c.study_id, one.structure_id == pair.c.structure_id, *filters.met(one))
     valued = mine.where(one.value.is_not(None)).order_by(one.value.desc(), one.number.desc())
     measured = mine.where(_measured(one)).order_by(one.loss, one.number)
     leader = func.coalesce(valued.limit(1).scalar_subquery(), measured.limit(1).scalar_subquery())
+    theirs = and_(Trial.study_id == pair.c.study_id, Trial.number == leader)
     wanted = (
-        _described(pair.c.trials, pair.c.flops, pair.c.seconds, source=pair, on=Trial.id == leader)
+        _described(pair.c.trials, pair.c.flops, pair.c.seconds, source=pair, on=theirs)
         .order_by(Trial.value.desc().nulls_last(), Trial.loss, Trial.study_id, Trial.number)
         .limit(limit)
     )
@@ -144,13 +143,11 @@ def attempts(filters: Filters = _ALL, limit: int | None = None, *, failed: bool 
         .join(Study, Study.id == Trial.study_id)
         .join(Driver, Driver.id == Attempt.driver_id)
         .outerjoin(StructureRow, StructureRow.id == Trial.structure_id)
-        .where(*([] if limit and not failed else filters.conditions()))
+        .where(*([] if limit else filters.conditions()))
         .order_by(Trial.study_id, Trial.number, Attempt.attempt)
     )
-    if failed:
-        wanted = wanted.where(or_(Attempt.error.is_not(None), _among(Attempt.state, "failed", "diverged")))
-    page = wanted.limit(limit) if failed else _page(wanted, Attempt, filters, limit)
-    return Question(page, ATTEMPT_COLUMNS, filters.study)
+    wrong = [or_(Attempt.error.is_not(None), _among(Attempt.state, "failed", "diverged"))] if failed else []
+    return Question(_page(wanted.where(*wrong), Attempt, filters, limit, wrong), ATTEMPT_COLUMNS, filters.study)
 
 
 def cost(by: Cost, filters: Filters = _ALL, limit: int | None = None) -> Question:
@@ -225,21 +222,28 @@ def select(database: Database, filters: Filters) -> pd.DataFrame:
     return answer(database, trials(filters))
 
 
-def _page(wanted: Select[*tuple[Any, ...]], model: Any, filters: Filters, limit: int | None) -> Select[*tuple[Any, ...]]:
-    """At most `limit` rows of `model`, which belong to trials: no more trials than rows are looked at."""
+def _page(
+    wanted: Select[*tuple[Any, ...]], model: Any, filters: Filters, limit: int | None, only: Sequence[ColumnElement[bool]] = ()
+) -> Select[*tuple[Any, ...]]:
+    """At most `limit` rows of `model`, which belong to trials, and meet conditions: no more trials than rows are read."""
     if limit is None:
         return wanted
-    found = _first(filters, limit, has=model)
-    return wanted.join(found, found.c.id == Trial.id).limit(limit)
+    found = _first(filters, limit, model, only)
+    return wanted.join(found, _of(found)).limit(limit)
 
 
-def _first(filters: Filters, limit: int, has: Any = None) -> Subquery:
-    """Ids of the first trials that match, of those that have rows of a model where one is given."""
+def _first(filters: Filters, limit: int, has: Any = None, only: Sequence[ColumnElement[bool]] = ()) -> Subquery:
+    """Study and number of the first trials that match, of those that have rows of a model where one is given, or such rows."""
     one = aliased(Trial)
-    found = choose(one.id).where(*filters.conditions(one))
+    found = choose(one.study_id, one.number).where(*filters.conditions(one))
     if has is not None:
-        found = found.where(exists().where(has.trial_id == one.id))
+        found = found.where(exists().where(has.trial_id == one.id, *only))
     return found.order_by(one.study_id, one.number).limit(limit).subquery()
+
+
+def _of(pairs: Any) -> ColumnElement[bool]:
+    """The trial is one of those named by study and number: indexes hold these, and the tables need not be looked at."""
+    return and_(Trial.study_id == pairs.c.study_id, Trial.number == pairs.c.number)
 
 
 def _measured(trial: Any) -> ColumnElement[bool]:

@@ -13,13 +13,15 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+import numpy as np
+from sqlalchemy import case, func, select
 
 from space.edges import EDGES
 from space.errors import DatabaseError, StudyError
 from space.structure import Structure
 from storage import laws
 from storage.books import METHOD, book
+from storage.claims import PointLike
 from storage.curves import MEASURED, measured, runs
 from storage.database import Database
 from storage.fits import load_fit, save_fit, settings_hash
@@ -64,6 +66,15 @@ def values(database: Database, study: StudyRecord, dense: laws.PowerLaw, numbers
     return {int(run.run_id): laws.run_value(run, dense) for run in runs(database, study, numbers=numbers)}
 
 
+def value_at(points: Sequence[PointLike], dense: laws.PowerLaw) -> float | None:
+    """The same of a trial whose points these are, all of them; None where it has no legitimate one."""
+    last = next((one for one in reversed(points) if not one.warmup and math.isfinite(one.loss)), None)
+    if last is None:
+        return None
+    compute, loss, seconds = np.array([[last.flops], [last.loss], [last.seconds]])
+    return laws.run_value(laws.Run("", "", compute, loss, seconds), dense)
+
+
 def lawset(database: Database, study: StudyRecord, axis: Axis = "compute") -> laws.LawSet:
     """The laws of all structures of the study.
 
@@ -89,21 +100,19 @@ def leaderboard(database: Database, study: StudyRecord, whole: Callable[[], laws
     """
     import pandas as pd
 
-    settings = _settings(study, "standings")
-    now = settings_hash({key: list(totals) for key, totals in measured(database, study).items()})
+    settings, spent = _settings(study, "standings"), _spent(database, study)
+    now = settings_hash({key: entry["measured"] for key, entry in spent.items() if entry["measured"][0]})
     kept = load_fit(database, study.id, "standings", settings)
     if kept is None or kept["measured"] != now:
         kept = {"measured": now, "columns": _standings(study, _book(database, study) if whole is None else whole())}
         if whole is None:
             with contextlib.suppress(DatabaseError):
                 save_fit(database, study.id, "standings", settings, kept)
-    board = pd.DataFrame(kept["columns"])
-    numbers = [name for name in board.columns if name not in ("structure", "key", "verdict")]
-    board[numbers] = board[numbers].astype("float64")
-    spent = _spent(database, study)
-    for name in ("flops", "seconds", "trials", "failed"):
-        board[name] = [spent[key][name] for key in board["key"]]
-    return board[COLUMNS]
+    columns, words = dict(kept["columns"]), ("structure", "key", "verdict")
+    entries = [spent[key] for key in columns["key"]]
+    columns |= {name: [entry[name] for entry in entries] for name in ("flops", "seconds", "trials", "failed")}
+    kinds = dict.fromkeys(words, "str") | dict.fromkeys(("trials", "failed"), "int64")
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=kinds.get(name, "float64")) for name in COLUMNS})
 
 
 def forecast(database: Database, study: StudyRecord) -> laws.HoldOut | None:
@@ -180,11 +189,12 @@ def _book(database: Database, study: StudyRecord) -> laws.Book:
 def _standings(study: StudyRecord, whole: laws.Book) -> dict[str, list[Any]]:
     """The leaderboard but for what was spent, column by column."""
     fits = whole.both(draws=DRAWS, seed=study.seed)
-    rows = [standing.to_dict() for standing in laws.rank(fits["compute"], fits["seconds"], study.target_compute, LEVEL)]
-    for row in rows:
-        row.pop("runs")
-        row |= {name: None if value != value else value for name, value in _identified(row["key"]).items()}
-    return {name: [row[name] for row in rows] for name in COLUMNS if name in rows[0]}
+    board = laws.rank(fits["compute"], fits["seconds"], study.target_compute, LEVEL)
+    named = [_identified(row.key) for row in board]
+    columns = {name: [entry[name] for entry in named] for name in named[0]}
+    columns |= {name: [getattr(row, name) for row in board] for name in COLUMNS if hasattr(board[0], name) and name != "key"}
+    kept = (name for name in COLUMNS if name in columns)
+    return {name: [None if value != value else value for value in columns[name]] for name in kept}
 
 
 @lru_cache(maxsize=4096)
@@ -192,21 +202,26 @@ def _identified(key: str) -> dict[str, str | float]:
     return identify(Structure.parse(key))
 
 
-def _spent(database: Database, study: StudyRecord) -> dict[str, dict[str, float]]:
-    """FLOPs, seconds and number of the finished trials of each structure, and how many of them failed or diverged."""
+def _spent(database: Database, study: StudyRecord) -> dict[str, dict[str, Any]]:
+    """FLOPs, seconds and number of the finished trials of each structure; how many of them failed or diverged.
+
+    `measured` is the number and the FLOPs of the others: it changes when their curves do.
+    """
+    good = Total.state.in_(MEASURED)
+    sums = (Total.flops, Total.seconds, Total.trials, case((good, 0), else_=Total.trials))
+    only = (case((good, Total.trials), else_=0), case((good, Total.flops), else_=0.0))
     rows = (
-        select(StructureRow.key, Total.state, Total.trials, Total.flops, Total.seconds)
+        select(StructureRow.key, *map(func.sum, (*sums, *only)))
         .join(StructureRow, StructureRow.id == Total.structure_id)
         .where(Total.study_id == study.id, Total.state.in_(FINAL_STATES))
+        .group_by(StructureRow.id, StructureRow.key)
+        .order_by(StructureRow.key)
     )
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, Any]] = {}
     with database.reading() as session:
-        for key, state, trials, flops, seconds in session.execute(rows):
-            entry = found.setdefault(key, {"flops": 0.0, "seconds": 0.0, "trials": 0, "failed": 0})
-            entry["flops"] += flops
-            entry["seconds"] += seconds
-            entry["trials"] += trials
-            entry["failed"] += 0 if state in MEASURED else trials
+        for key, flops, seconds, trials, failed, count, spent in session.connection().execute(rows).all():
+            numbers = {"flops": flops, "seconds": seconds, "trials": trials, "failed": failed}
+            found[key] = numbers | {"measured": [count, f"{spent:.9e}"]}
     return found
 
 

@@ -7,6 +7,7 @@
     einsearch_attempts     what each attempt at a trial spent: compute is charged once
     einsearch_points       evaluations along a trial's run
     einsearch_decisions    at which of them a run was judged, and whether it was stopped early
+    einsearch_coordinates  how far a trial's activations moved in its first steps, by kind of layer
     einsearch_fits         fitted laws, by the settings of the fit
     einsearch_totals       trials, FLOPs and seconds by study, structure, kind and state; triggers keep it
 
@@ -34,7 +35,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from storage.columns import JSONText, Message, amount, finite, partial_index
 
-REVISION = "0003"
+REVISION = "0004"
 """The revision these models describe, the head of `storage.migrations`. Revisions are ordered as text."""
 
 PREFIX = "einsearch_"
@@ -59,6 +60,9 @@ WENT_WRONG = "error IS NOT NULL OR state IN ('failed', 'diverged')"
 
 THETA = ("theta_xa", "theta_xb", "theta_xab", "theta_ya", "theta_yb", "theta_yab", "theta_ab")
 """Columns of the exponents of a structure of at most two factors."""
+
+LAYER_KINDS = ("qkv", "out", "up", "down", "head")
+"""Kinds of linear layers of a model: queries, keys and values; attention output; feed-forward in and out; logits."""
 
 _SIMPLEX = (
     "factors > 2 OR ("
@@ -336,6 +340,28 @@ class Decision(Base):
     frontier: Mapped[float] = mapped_column(Double)
     stopped: Mapped[bool]
     decided: Mapped[float] = mapped_column(Double)
+
+
+class CoordinatesRow(Base):
+    """The coordinate check of a trial after some steps (`trainers.coordinates`).
+
+    Per kind of layer the root mean square of the change of what it writes for fixed tokens, in units of activations.
+    """
+
+    __tablename__ = PREFIX + "coordinates"
+    __table_args__ = (
+        CheckConstraint("step >= 1", name="counts"),
+        *(amount(kind) for kind in LAYER_KINDS),
+        {"sqlite_with_rowid": False},
+    )
+
+    trial_id: Mapped[int] = mapped_column(ForeignKey(Trial.id), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    qkv: Mapped[float] = mapped_column(Double)
+    out: Mapped[float] = mapped_column(Double)
+    up: Mapped[float] = mapped_column(Double)
+    down: Mapped[float] = mapped_column(Double)
+    head: Mapped[float] = mapped_column(Double)
 
 
 class Total(Base):

@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, func, select
 
 from storage import queries
 from storage.database import Database
 from storage.filters import Filters
 from storage.schema import FINAL_STATES, TRIAL_STATES, Driver, StructureRow, Study, Total, Trial
-from storage.studies import find_study
+from storage.studies import unknown_study
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,43 +51,56 @@ class StudyStatus:
 def status(database: Database, study: str) -> StudyStatus:
     """The state of a study, in one snapshot. Raises StudyError where there is no such study."""
     with database.reading() as session:
-        row = find_study(database, session, study)
-        totals = _totals(session, row.id)
-        states: dict[str, int] = {state: totals[state][0] if state in totals else 0 for state in TRIAL_STATES}
-        alive = select(func.count()).where(Driver.study_id == row.id, Driver.state == "alive")
+        connection = session.connection()
+        row = connection.execute(_STUDY, {"name": study}).first()
+        if row is None:
+            raise unknown_study(database, session, study)
+        totals = connection.execute(_TOTALS, {"study": row.id}).all()
+        states: dict[str, int] = dict.fromkeys(TRIAL_STATES, 0) | {total.state: total.trials for total in totals}
         return StudyStatus(
             study=row.name,
             states=states,
             budget=row.budget,
             done=sum(states[state] for state in FINAL_STATES),
-            flops=math.fsum(flops for _, flops, _ in totals.values()),
-            seconds=math.fsum(seconds for *_, seconds in totals.values()),
-            best=_best(session, row),
-            drivers_alive=session.scalar(alive) or 0,
+            flops=math.fsum(total.flops for total in totals),
+            seconds=math.fsum(total.seconds for total in totals),
+            best=_best(connection, row.id, study),
+            drivers_alive=row.alive,
             started=row.created,
-            now=database.now(session),
+            now=database.now(connection),
             url_shown=database.url_shown,
         )
 
 
-def _totals(session: Session, study: int) -> dict[str, tuple[int, float, float]]:
-    """Trials, FLOPs and seconds by state."""
-    sums = select(Total.state, func.sum(Total.trials), func.sum(Total.flops), func.sum(Total.seconds))
-    rows = session.execute(sums.where(Total.study_id == study).group_by(Total.state))
-    return {state: (trials, flops, seconds) for state, trials, flops, seconds in rows}
+_BEST = (Trial.number, StructureRow.name, Trial.loss, Trial.value, Trial.width)
+_ALIVE = select(func.count()).where(Driver.study_id == Study.id, Driver.state == "alive").scalar_subquery()
 
-
-def _best(session: Session, study: Study) -> Best | None:
-    """From the index on values; while there are none, from the leaders of the structures."""
-    columns = (Trial.number, StructureRow.name, Trial.loss, Trial.value, Trial.width)
-    dense = select(StructureRow.id).where(StructureRow.key == "dense").scalar_subquery()
-    valued = (
-        select(*columns)
-        .join(StructureRow, StructureRow.id == Trial.structure_id)
-        .where(Trial.study_id == study.id, Trial.value.is_not(None), Trial.structure_id != func.coalesce(dense, 0))
-        .order_by(Trial.value.desc(), Trial.number)
-        .limit(1)
+# Made once: a page asks every second, and to build a statement takes longer than to answer it.
+_STUDY = select(Study.id, Study.name, Study.budget, Study.created, _ALIVE.label("alive")).where(Study.name == bindparam("name"))
+_TOTALS = (
+    select(
+        Total.state,
+        func.sum(Total.trials).label("trials"),
+        func.sum(Total.flops).label("flops"),
+        func.sum(Total.seconds).label("seconds"),
     )
-    leaders = queries.best(Filters(study=study.name)).statement.where(StructureRow.key != "dense").limit(1)
-    best = session.execute(valued).first() or session.execute(leaders.with_only_columns(*columns)).first()
+    .where(Total.study_id == bindparam("study"))
+    .group_by(Total.state)
+)
+_DENSE = select(StructureRow.id).where(StructureRow.key == "dense").scalar_subquery()
+_VALUED = (
+    select(*_BEST)
+    .join(StructureRow, StructureRow.id == Trial.structure_id)
+    .where(Trial.study_id == bindparam("study"), Trial.value.is_not(None), Trial.structure_id != func.coalesce(_DENSE, 0))
+    .order_by(Trial.value.desc(), Trial.number)
+    .limit(1)
+)
+
+
+def _best(connection: Connection, study: int, name: str) -> Best | None:
+    """From the index on values; while there are none, from the leaders of the structures."""
+    best = connection.execute(_VALUED, {"study": study}).first()
+    if best is None:
+        leaders = queries.best(Filters(study=name)).statement.where(StructureRow.key != "dense").limit(1)
+        best = connection.execute(leaders.with_only_columns(*_BEST)).first()
     return None if best is None else Best(*best)  # type: ignore[arg-type]

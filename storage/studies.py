@@ -157,10 +157,15 @@ def find_study(database: Database, session: Session, name: str) -> Study:
     """The row of the study called `name`; raises as `open_study`."""
     study = session.scalar(select(Study).where(Study.name == name))
     if study is None:
-        names = session.scalars(select(Study.name).order_by(Study.name)).all()
-        known = f"it has {', '.join(map(repr, names))}" if names else "it has none yet"
-        raise StudyError(f"no study {name!r} in {database.url_shown}; {known}")
+        raise unknown_study(database, session, name)
     return study
+
+
+def unknown_study(database: Database, session: Session, name: str) -> StudyError:
+    """The error that says which studies there are."""
+    names = session.scalars(select(Study.name).order_by(Study.name)).all()
+    known = f"it has {', '.join(map(repr, names))}" if names else "it has none yet"
+    return StudyError(f"no study {name!r} in {database.url_shown}; {known}")
 
 
 def read_study(session: Session, study_id: int) -> StudyRecord:

@@ -9,7 +9,6 @@ which they came: structures are kept in the order of their keys, dense first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -20,6 +19,9 @@ from storage.laws.law_set import DENSE, LawSet
 from storage.laws.run import AXES, Array, Axis, Run, by_structure
 
 Table = tuple[Scale, Array]
+
+CHUNK = 20
+"""Structures whose sums are made at a time: of each of their runs there is a number for every candidate of L_inf."""
 
 
 class Book:
@@ -59,10 +61,8 @@ class Book:
         return fit(axis, self.fronts, self._sums(axis), self.scales[axis], draws, seed)
 
     def both(self, *, draws: int = 200, seed: int = 0) -> dict[Axis, LawSet]:
-        """Laws on both axes, with seeds one after the other; side by side, since numpy lets other threads run."""
-        with ThreadPoolExecutor(len(AXES)) as pool:
-            found = {axis: pool.submit(self.laws, axis, draws=draws, seed=seed + n) for n, axis in enumerate(AXES)}
-            return {axis: fits.result() for axis, fits in found.items()}
+        """Laws on both axes, with seeds one after the other."""
+        return {axis: self.laws(axis, draws=draws, seed=seed + n) for n, axis in enumerate(AXES)}
 
     def _scale(self, axis: Axis) -> Scale:
         row = axis_row(axis)
@@ -72,18 +72,19 @@ class Book:
         """Make the sums that are not known yet in the present units."""
         tables, scale = self.tables[axis], self.scales[axis]
         missing = [key for key in self.fronts if key not in tables or tables[key][0] != scale]
-        if missing:
-            fresh = sums([self.fronts[key] for key in missing], axis_row(axis), scale)
-            tables.update({key: (scale, fresh[..., number]) for number, key in enumerate(missing)})
+        for start in range(0, len(missing), CHUNK):
+            some = missing[start : start + CHUNK]
+            fresh = sums([self.fronts[key] for key in some], axis_row(axis), scale)
+            tables.update({key: (scale, fresh[..., number].copy()) for number, key in enumerate(some)})
 
     def _sums(self, axis: Axis) -> Sums:
         """Sums of all structures."""
         self.prepare(axis)
         entries, tables, row = self.fronts.values(), self.tables[axis], axis_row(axis)
         levels = np.array([front.log_loss.size for front in entries])
-        slopes = np.array([np.isfinite(front.slope[row]).sum() for front in entries])
-        table = np.stack([tables[key][1] for key in self.fronts])
-        return Sums(np.ascontiguousarray(np.moveaxis(table, 0, 2)), levels, slopes)
+        known = np.isfinite(np.concatenate([front.slope[row] for front in entries]))
+        slopes = np.add.reduceat(known, np.cumsum(levels) - levels, dtype=np.intp)
+        return Sums(np.stack([tables[key][1] for key in self.fronts], axis=2), levels, slopes)
 
 
 def laws(runs: Sequence[Run], *, axis: Axis = "compute", draws: int = 200, seed: int = 0) -> LawSet:

@@ -13,6 +13,7 @@ Source: Hoffmann et al. 2022 (arXiv 2203.15556), section 3.3 and eq. 4, fitted a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,9 +62,12 @@ class LossSurface:
         return {name: json_value(value) for name, value in asdict(self).items()}
 
 
-def fit_surface(params: Array, tokens: Array, loss: Array) -> LossSurface:
-    """Fit L(N, D) to points (n,) of parameters, tokens and nats: at least six, neither N nor D constant."""
-    found = fit_terms(np.log(np.column_stack([params, tokens])), np.log(loss))
+def fit_surface(params: Array, tokens: Array, loss: Array, starts: Sequence[tuple[float, ...]] | None = None) -> LossSurface:
+    """Fit L(N, D) to points (n,) of parameters, tokens and nats: at least six, neither N nor D constant.
+
+    `starts` are (alpha, beta) to begin at, in place of a grid of them.
+    """
+    found = fit_terms(np.log(np.column_stack([params, tokens])), np.log(loss), starts)
     flops = FLOPS_PER_MAC * params * tokens
     (log_a, log_b), (alpha, beta) = found.log_scale.tolist(), found.exponent.tolist()
     reach = float(flops.min()), float(flops.max())

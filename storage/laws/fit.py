@@ -39,12 +39,10 @@ def fit(axis: Axis, fronts: Mapping[str, Front], sums: Sums, scale: Scale, draws
     found = sample(sums, population, _budgets(fronts[DENSE]), scale.grid, scale.x_0, draws, np.random.default_rng(seed))
     identified = _identified(found, scale, fronts[DENSE], axis_row(axis))
     p_value = _pooling(sums, scale, found)
-    row = axis_row(axis)
-    entries = {}
-    for number, (key, front) in enumerate(fronts.items()):
-        law = _law(found.estimate, number, front, row)
-        verdict = _verdict(front, p_value, identified)
-        entries[key] = StructureLaw(key, law, verdict, front)
+    laws = _laws(found.estimate, fronts, axis_row(axis))
+    verdicts = [_verdict(front, p_value, identified) for front in fronts.values()]
+    ready = zip(fronts.items(), laws, verdicts, strict=True)
+    entries = {key: StructureLaw(key, law, verdict, front) for (key, front), law, verdict in ready}
     return LawSet(
         axis=axis,
         laws=entries,
@@ -70,9 +68,11 @@ def _identified(found: Posterior, scale: Scale, dense: Front, row: int) -> bool:
     return known and float(np.ptp(dense.x[row])) >= np.log(IDENTIFIED_RANGE)
 
 
-def _law(estimate: Draws, number: int, front: Front, row: int) -> PowerLaw:
-    parameters = float(estimate.l_inf[0]), float(estimate.log_b[0, number]), float(estimate.exponent[0, number])
-    return PowerLaw(*parameters, float(np.exp(front.low[row])), float(np.exp(front.high[row])))
+def _laws(estimate: Draws, fronts: Mapping[str, Front], row: int) -> list[PowerLaw]:
+    """The law of each structure, with the range of compute (seconds) that it was fitted on."""
+    ends = np.exp([(front.low[row], front.high[row]) for front in fronts.values()]).tolist()
+    parameters = zip(estimate.log_b[0].tolist(), estimate.exponent[0].tolist(), ends, strict=True)
+    return [PowerLaw(float(estimate.l_inf[0]), log_b, exponent, *reach) for log_b, exponent, reach in parameters]
 
 
 def _ends(draws: np.ndarray) -> tuple[float, float]:

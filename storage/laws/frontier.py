@@ -22,6 +22,7 @@ Each rule looks at one structure alone, so a new run changes what is known of it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -178,7 +179,7 @@ def _front(runs: Sequence[Run], compute: Array, seconds: Array, loss: Array, rea
         ranges[:, 0],
         ranges[:, 1],
         lowest,
-        _edge(runs),
+        _edge(runs, compute, loss),
         tuple(run.run_id for run in runs),
         _counts(runs, reason),
     )
@@ -207,17 +208,18 @@ def _above_hull(compute: Array, loss: Array, usable: Mask) -> Mask:
     return np.asarray(above[last] > HULL_TOLERANCE)
 
 
-def _edge(runs: Sequence[Run]) -> Edge | None:
+def _edge(runs: Sequence[Run], compute: Array, loss: Array) -> Edge | None:
     """Whether the best run at the largest compute that two runs reached has an extreme size of those that reached it."""
     if len(runs) < 2:
         return None
-    curves = [(run.size, run.log("compute")[finite(run.loss)], run.loss[finite(run.loss)]) for run in runs]
-    shared = sorted(float(x[-1]) for _, x, _ in curves)[-2] - SAME_COMPUTE
-    there = [curve for curve in curves if curve[1][-1] >= shared and np.isfinite(curve[0])]
-    sizes = {size for size, _, _ in there}
+    ends = np.log(np.where(finite(loss), compute, 0.0).max(axis=1))
+    shared = float(np.sort(ends)[-2]) - SAME_COMPUTE
+    there = [run for run, end in zip(runs, ends.tolist(), strict=True) if end >= shared and math.isfinite(run.size)]
+    sizes = {run.size for run in there}
     if len(sizes) < 2:
         return None
-    best, _, _ = min(there, key=lambda c: np.interp(shared, *c[1:]))
+    curves = [(run.size, run.log("compute")[finite(run.loss)], run.loss[finite(run.loss)]) for run in there]
+    best, _, _ = min(curves, key=lambda c: np.interp(shared, *c[1:]))
     return "largest size" if best == max(sizes) else "smallest size" if best == min(sizes) else None
 
 

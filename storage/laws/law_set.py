@@ -120,9 +120,9 @@ class LawSet:
         parameters = (self.draws.l_inf, self.draws.log_b[:, column], self.draws.exponent[:, column])
         return log_loss_at(x, *(value[:, None] for value in parameters))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the draws, as JSON values."""
-        structures = {key: _structure_dict(entry) for key, entry in self.laws.items()}
+    def to_dict(self, *, points: bool = True) -> dict[str, Any]:
+        """Everything but the draws, as JSON values; with what became of the points of each run, or without."""
+        structures = {key: _structure_dict(entry, points) for key, entry in self.laws.items()}
         names = (
             "axis",
             "l_inf",
@@ -142,18 +142,23 @@ class LawSet:
         }
 
 
-def _structure_dict(entry: StructureLaw) -> dict[str, Any]:
-    points = [{"run_id": report.run_id, "used": report.used, "left_out": report.left_out} for report in entry.points]
-    return {
-        "law": entry.law.to_dict(),
-        "verdict": entry.verdict,
-        "runs": entry.runs,
-        "edge": entry.edge,
-        "points": points,
-    }
+def _structure_dict(entry: StructureLaw, points: bool) -> dict[str, Any]:
+    found = {"law": entry.law.to_dict(), "verdict": entry.verdict, "runs": entry.runs, "edge": entry.edge}
+    if not points:
+        return found
+    names = ("run_id", "used", "left_out")
+    return found | {"points": [{name: getattr(report, name) for name in names} for report in entry.points]}
 
 
 def interval(draws: Array, level: float) -> tuple[Array, Array]:
-    """Lower and upper ends of the central interval over the first axis."""
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
+    """Lower and upper ends of the central interval over the first axis: quantiles, linear between draws, none of them NaN."""
+    ordered = np.sort(draws, axis=0)  # sooner than the partition of np.quantile, where draws are few and laws are many
+    low, high = ((1 + side * level) / 2 * (len(draws) - 1) for side in (-1, 1))
+    return _between(ordered, low), _between(ordered, high)
+
+
+def _between(ordered: Array, place: float) -> Array:
+    """Values at a place between two rows."""
+    row = min(int(place), len(ordered) - 2) if len(ordered) > 1 else 0
+    after = ordered[min(row + 1, len(ordered) - 1)]
+    return np.asarray(ordered[row] + (place - row) * (after - ordered[row]))

@@ -99,9 +99,10 @@ def solve(table: Array, levels: int, slopes: int, population: Mask, at: Settings
     info[:, 2] -= vk
     covariance = np.linalg.inv(precision)
     mean = np.einsum("hij,hj->hi", covariance, info)
-    own = i_c * (inverse[0] * i_c + inverse[1] * i_t) + i_t * (inverse[1] * i_c + inverse[2] * i_t)
-    own += np.log(qc) + np.log(qt) - np.log(determinant) - wyy * level_weight
-    evidence = (own.sum(axis=1) - vkk) / 2 - levels * np.log(at.sigma) - slopes * np.log(at.sigma_q)
+    own = _summed(inverse[0], i_c, i_c) + 2 * _summed(inverse[1], i_c, i_t) + _summed(inverse[2], i_t, i_t)
+    own -= np.log(determinant).sum(axis=1) + wyy.sum(axis=1) * level_weight[:, 0]
+    own -= 2 * population.sum() * np.log(at.omega) + 2 * population.size * np.log(at.tau)
+    evidence = (own - vkk) / 2 - levels * np.log(at.sigma) - slopes * np.log(at.sigma_q)
     evidence += np.einsum("hi,hi->h", mean, info) / 2 - np.linalg.slogdet(precision)[1] / 2 - np.log(at.bias)
     return Solution(
         np.asarray(evidence), mean, np.asarray(covariance, np.float64), np.stack([i_c, i_t]), inverse, np.stack([qc, qt])
@@ -112,9 +113,14 @@ def _population(inverse: Array, i_c: Array, i_t: Array, qc: Array, qt: Array) ->
     """Precision (H, 3, 3) and information (H, 3) of phi from the centres, the structures integrated out."""
     cc, ct, tt = inverse
     precision, info = np.zeros((len(qc), 3, 3)), np.zeros((len(qc), 3))
-    precision[:, 0, 0] = (qc - qc**2 * cc).sum(axis=1)
-    precision[:, 0, 1] = precision[:, 1, 0] = -(qc * qt * ct).sum(axis=1)
-    precision[:, 1, 1] = (qt - qt**2 * tt).sum(axis=1)
-    info[:, 0] = (qc * (cc * i_c + ct * i_t)).sum(axis=1)
-    info[:, 1] = (qt * (ct * i_c + tt * i_t)).sum(axis=1)
+    precision[:, 0, 0] = qc.sum(axis=1) - _summed(qc, qc, cc)
+    precision[:, 0, 1] = precision[:, 1, 0] = -_summed(qc, qt, ct)
+    precision[:, 1, 1] = qt.sum(axis=1) - _summed(qt, qt, tt)
+    info[:, 0] = _summed(qc, cc, i_c) + _summed(qc, ct, i_t)
+    info[:, 1] = _summed(qt, ct, i_c) + _summed(qt, tt, i_t)
     return precision, info
+
+
+def _summed(*factors: Array) -> Array:
+    """The sum over structures (H,) of a product of three (H, S), without arrays in between."""
+    return np.asarray(np.einsum("hs,hs,hs->h", *factors))

@@ -47,10 +47,11 @@ def log_losses(draws: Draws, x: Array) -> Array:
     return np.asarray(np.log(draws.l_inf[:, None] + np.exp(draws.log_b - draws.exponent * x)))
 
 
-def log_multipliers(fits: LawSet, spent: Array) -> tuple[Array, Array]:
+def log_multipliers(fits: LawSet, spent: Array, losses_drawn: Array | None = None) -> tuple[Array, Array]:
     """log lambda of every structure (S,) and its draws (D, S), at `spent` (S,) FLOPs (seconds, on that axis).
 
-    In the order of `fits.laws`. That of dense is 0: it is the measure.
+    In the order of `fits.laws`. That of dense is 0: it is the measure. `losses_drawn` are the `log_losses` of the draws there,
+    where they are known already.
     """
     x, keys = np.log(spent), list(fits.laws)
     reference, reach = keys.index(DENSE), fits.dense.x_trusted
@@ -58,6 +59,6 @@ def log_multipliers(fits: LawSet, spent: Array) -> tuple[Array, Array]:
     estimate = np.log(fits.dense.compute_at(np.exp(losses))) - x
     draws = fits.draws
     dense = draws.l_inf[:, None], draws.log_b[:, [reference]], draws.exponent[:, [reference]]
-    drawn = log_compute_at(log_losses(draws, x), *dense, reach) - x
+    drawn = log_compute_at(log_losses(draws, x) if losses_drawn is None else losses_drawn, *dense, reach) - x
     estimate[reference] = drawn[:, reference] = 0.0
     return estimate, drawn

@@ -3,7 +3,7 @@
 | symbol | name | meaning |
 |---|---|---|
 | L_inf | l_inf | irreducible loss; a share of the unit of the grid, prior N(0.5, 0.25^2) |
-| sigma | | spread of runs in log loss: prior scaled inverse chi^2, 4 degrees of freedom at 1 % |
+| sigma | | spread of runs in log loss: prior scaled inverse chi^2, 4 degrees of freedom at 0.75 % |
 | omega | | spread of the structures' levels in log loss, log-uniform |
 | tau | | spread of the structures' exponents, as a share of the pooled one: 3 to 24 % |
 | sigma_q | | spread of slopes along a run, in log loss; estimated once, with a prior of a tenth of the slope |
@@ -40,7 +40,7 @@ from storage.laws.mixed import Settings, Solution, solve
 from storage.laws.run import Array, Index, Mask
 
 SHARE_PRIOR = (0.5, 0.25)
-SIGMA_PRIOR, SIGMA_DOF = 0.01, 4.0
+SIGMA_PRIOR, SIGMA_DOF = 0.0075, 4.0
 TAU = (0.03, 0.06, 0.12, 0.24)
 TAU_WEIGHTS = (0.3, 0.4, 0.25, 0.05)
 SLOPE_PRIOR, SLOPE_DOF = 0.1, 4.0
@@ -49,14 +49,14 @@ LEAST_SLOPE = 0.01
 OWN_SIZE, BUDGET_SIZE = (0.003, 0.03), (0.008, 0.03)
 LEAST_EXPONENT = 0.03
 LEAST_REACH = 0.25
-SAMPLE = 100
+SAMPLE = 48
 
 _SIGMA_GRID = np.geomspace(0.001, 0.1, 9)
 _OMEGA_GRID = np.geomspace(0.005, 0.3, 6)
 _COARSE, _FINE = (np.unique(np.linspace(0, SHARES.size - 1, nodes).astype(np.intp)) for nodes in (12, 24))
 _SPAN = np.array([-1.6, -0.8, 0.0, 0.8, 1.6])
 _MIDDLE = int(np.argmin(np.abs(SHARES - 0.5)))
-_CELLS = 100_000
+_CELLS = 25_000
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ goes on with the analytic gradient, on centred x, and the best result is polishe
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,21 +44,28 @@ class Terms:
     objective: float
 
 
-def fit_terms(x: Array, log_loss: Array) -> Terms:
-    """Minimise the objective over floor, scales and exponents. x: (n, k) log sizes; log_loss: (n,)."""
+def fit_terms(x: Array, log_loss: Array, starts: Sequence[tuple[float, ...]] | None = None) -> Terms:
+    """Minimise the objective over floor, scales and exponents.
+
+    Args:
+        x: (n, k) log sizes.
+        log_loss: (n,).
+        starts: exponents (k) to begin at; a grid of them when None.
+    """
     centre = x.mean(axis=0)
     arguments = (x - centre, log_loss)
-    found = [minimize(objective, start, arguments, "L-BFGS-B", jac=True, options=TIGHT) for start in _starts(*arguments)]
+    grid = list(itertools.product(EXPONENTS, repeat=x.shape[1])) if starts is None else starts
+    found = [minimize(objective, start, arguments, "L-BFGS-B", jac=True, options=TIGHT) for start in _starts(*arguments, grid)]
     best = min(found, key=lambda result: float(result.fun))
     best = minimize(objective, best.x, arguments, "L-BFGS-B", jac=True, options=TIGHT)
     scales, exponents = np.split(best.x[1:], 2)
     return Terms(float(np.exp(best.x[0])), scales + exponents * centre, exponents, float(best.fun))
 
 
-def _starts(x: Array, log_loss: Array) -> list[Array]:
-    """The best points of the grid of exponents, theta each; x is centred."""
+def _starts(x: Array, log_loss: Array, grid: Sequence[tuple[float, ...]]) -> list[Array]:
+    """The best points of a grid of exponents, theta each; x is centred."""
     loss, found = np.exp(log_loss), []
-    for powers in itertools.product(EXPONENTS, repeat=x.shape[1]):
+    for powers in grid:
         terms = np.column_stack([np.ones(len(x)), np.exp(-np.array(powers) * x)])
         scales, residual = nnls(terms / loss[:, None], np.ones(len(x)))
         logs = np.log(np.maximum(scales, LEAST_TERM * loss.min()))

@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -56,17 +58,17 @@ class Run:
         if not self.compute.size == self.loss.size == self.seconds.size:
             sizes = f"{self.compute.size}, {self.loss.size} and {self.seconds.size}"
             raise ValueError(f"run {self.run_id}: compute, loss, seconds have {sizes} values; give one of each per point")
-        for name in ("compute", "seconds"):
-            values = getattr(self, name)
-            if not np.all(np.isfinite(values) & (values > 0)):
+        compute = self.compute.tolist()  # curves are short, and many: plain numbers are checked sooner than arrays
+        for name, values in (("compute", compute), ("seconds", self.seconds.tolist())):
+            if not all(0.0 < value < math.inf for value in values):
                 raise ValueError(f"run {self.run_id}: {name} must be finite and above 0, and is {values}")
-        if np.any(np.diff(self.compute) <= 0):
+        if not all(before < after for before, after in pairwise(compute)):
             raise ValueError(f"run {self.run_id}: compute must increase from point to point, and is {self.compute}")
 
     @property
     def usable(self) -> bool:
         """Whether at least one point has a finite positive loss."""
-        return bool(np.any(finite(self.loss)))
+        return any(0.0 < value < math.inf for value in self.loss.tolist())
 
     @property
     def flops(self) -> float:

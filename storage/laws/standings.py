@@ -89,13 +89,14 @@ def rank(compute: LawSet, seconds: LawSet, target_compute: float, level: float =
     """Leaderboard from laws fitted on both axes; see `leaderboard`."""
     entries = list(compute.laws.values())
     spent = np.full(len(entries), target_compute)
-    value, draws = log_multipliers(compute, spent)
+    drawn = log_losses(compute.draws, np.log(spent))
+    value, draws = log_multipliers(compute, spent, drawn)
     reach = _reaches(compute, target_compute)
     logs = log_losses(compute.estimate, np.log(spent))
     time = _seconds_at(compute, seconds, logs[0])
     flops_ends = _cut(value, draws, compute, spent, level)
     time_ends = _cut(*log_multipliers(seconds, time), seconds, time, level)
-    losses = np.exp(np.stack([logs[0], *interval(log_losses(compute.draws, np.log(spent)), level)]))
+    losses = np.exp(np.stack([logs[0], *interval(drawn, level)]))
     unsettled = (reach >= DECADE) | (reach[0] >= DECADE)
     for ends in (flops_ends, time_ends):
         ends[:, unsettled] = np.nan
@@ -152,7 +153,7 @@ def _places(draws: Array, level: float) -> tuple[Array, tuple[Array, Array]]:
     Of all intervals of places with that share of the draws it is the shortest (Chen and Shao 1999): places are whole
     numbers, and two tails that each hold at most half of the rest would give away up to a place at either end.
     """
-    order = np.argsort(-draws, axis=1, kind="stable")
+    order = np.argsort(-draws, axis=1)
     place = np.empty(order.shape, dtype=np.int32)
     np.put_along_axis(place, order, np.arange(1, draws.shape[1] + 1, dtype=np.int32)[None], axis=1)
     held = int(np.ceil(level * len(place)))

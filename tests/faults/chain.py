@@ -72,7 +72,7 @@ class ChainRun:
     behaviour: dict[str, str] = {}  # noqa: RUF012 - set once for the process
 
     def __init__(self, config: Any, corpus: Any) -> None:  # noqa: ARG002 - it reads no data
-        self.config, self.step, self.points, self.diverged = config, 0, [], False
+        self.config, self.step, self.points, self.coordinates, self.diverged = config, 0, [], [], False
         self.steps, self.link = STEPS, str(config.seed)
         self.seconds = 0.0
 

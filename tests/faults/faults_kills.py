@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 LEDGER, OPTUNA, PAUSE = "storage.ledger.Ledger", "search.optuna_side.OptunaSide", "search.steady.Steady"
-OURS = ("join", "claim", "propose", "link", "record", "finish", "mark_told", "leave")
-THEIRS = ("propose", "enter", "tell", "end_orphans")
+OURS = ("join", "claim", "propose", "link", "record", "finish", "settle", "leave")
+THEIRS = ("propose", "enter", "tell")
 STEPS = [*((LEDGER, method) for method in OURS), *((OPTUNA, method) for method in THEIRS)]
 
 

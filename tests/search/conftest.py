@@ -38,16 +38,6 @@ TRIALS = 6
 Drive = Callable[[Driver], Wait | Finished]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Prepared corpora lie in a folder of this test run, for workers too; torch takes one thread."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        yield
-
-
 def write_text(folder: Path, seed: int) -> Path:
     """A folder of 40 small documents that a model can learn something from."""
     rng = random.Random(seed)
@@ -125,7 +115,7 @@ class Others:
 
 
 @pytest.fixture(scope="session")
-def others(cache: None) -> Iterator[Others]:
+def others(surroundings: None) -> Iterator[Others]:
     command = [sys.executable, str(DRIVING)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
         yield Others(process)

@@ -19,9 +19,9 @@ from search.study import Study
 from search.trial import AttemptRunner, Report, failure
 from search.vault import load_furthest, vault
 from space.errors import CheckpointError, ConfigError, DataError, DiskError, RunError, TrialError
-from space.structure import Structure
 from storage.charges import MAX_ATTEMPTS
 from storage.claims import Finished
+from storage.coordinates import movements
 from storage.database import Database
 from storage.leases import FencedError
 from storage.ledger import Ledger
@@ -44,6 +44,9 @@ def test_a_study_in_one_process(study: Study, drive: Callable[..., Any], whole: 
     assert list(frame["kind"])[:4] == ["baseline", "baseline", "known", "known"]
     assert set(frame["kind"][4:]) <= {"proposal", "random"}
     assert frame["attempts"].tolist() == [1] * 6 and np.isfinite(frame["loss"]).all() and np.isfinite(frame["value"]).all()
+    with Database.open(study.db) as database:
+        looks = movements(database, study.record().id)
+    assert sum(one.trials for one in looks if one.step == 4) == 6 and min(one.changes[-1] for one in looks) > 0
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step[2]}-{step[1]}-{step[3]}")
@@ -157,16 +160,6 @@ def test_a_claim_after_the_lease_is_refused(study: Study) -> None:
             Ledger(database, study.record().id).reap(lease_seconds=-1.0)
         with pytest.raises(FencedError, match="join the study again"):
             fenced.next()
-
-
-def test_what_a_fenced_driver_entered_in_optuna_is_failed(study: Study, drive: Callable[..., Any]) -> None:
-    with study.driver(create=True) as driver:
-        drive(driver)
-        number = driver._optuna.enter(Structure.parse("monarch"), 0, 3)
-        assert driver._optuna.find(3) == number
-    with study.driver(create=False) as driver:
-        assert driver._optuna.find(3) is None
-        assert driver._optuna._study.trials[number].state == TrialState.FAIL
 
 
 def test_a_trial_that_keeps_losing_its_worker_fails_everywhere(study: Study, drive: Callable[..., Any]) -> None:

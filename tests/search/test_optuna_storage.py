@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import MetaData, select
 
-from search.optuna_storage import TrialStorage
+from search.optuna_storage import TrialStorage, end, enter
 from search.sampler import parameters, search_space
 from space.structure import Structure
 
@@ -57,10 +57,27 @@ def test_the_same_rows_as_optunas_own(tmp_path: Path) -> None:
     with opened(TrialStorage, tmp_path / "ours.db") as ours, opened(RDBStorage, tmp_path / "theirs.db") as theirs:
         studies = [optuna.create_study(study_name="one", storage=storage)._study_id for storage in (ours, theirs)]
         assert isinstance(ours, TrialStorage)
-        assert [ours.enter(studies[0], one) for one in templates] == [0, 1, 2]
+        with ours.engine.begin() as connection:
+            entered = [enter(connection, studies[0], one) for one in templates]
+        assert [number for number, _ in entered] == [0, 1, 2]
         for one in templates:
             theirs.create_new_trial(studies[1], template_trial=one)
         assert content(ours) == content(theirs)
+        first, second, third = (known for _, known in entered)
+        ends = [
+            (0, None, TrialState.COMPLETE, 0.5),
+            (1, second, TrialState.FAIL, None),
+            (0, first, TrialState.FAIL, None),
+            (1, third, TrialState.COMPLETE, 0.75),
+            (2, first, TrialState.COMPLETE, 0.25),
+        ]
+        with ours.engine.begin() as connection:
+            for number, known, state, value in ends:
+                end(connection, studies[0], number, known, state, value)
+        theirs.set_trial_state_values(1, TrialState.COMPLETE, [0.5])
+        theirs.set_trial_state_values(2, TrialState.FAIL)
+        theirs.set_trial_state_values(3, TrialState.COMPLETE, [0.25])
+        assert content(ours) == content(theirs), "each by its number, and only while it runs"
         assert [trial.params for trial in ours.get_all_trials(studies[0])] == [one.params for one in templates]
 
 

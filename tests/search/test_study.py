@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,20 @@ def test_run_twice_grow_and_resume(
     grown = whole(study, 7)
     pd.testing.assert_frame_equal(grown[:5], first)
     assert len(attempts(study)) == 7
+
+
+def test_a_driver_of_ray_that_is_killed_is_resumed(
+    study: Study, others: Any, drive: Callable[..., Any], whole: Callable[..., pd.DataFrame], planned_losses: dict[int, float]
+) -> None:
+    study.trials = 4
+    kill = ("search.driver.Driver", "report", "after", 5)
+    assert others.wait(others.start(study, workers=2, kill=kill)) == -signal.SIGKILL
+    cut_off = study.trials_frame()["state"] == "running"
+    assert cut_off.any(), "in mid-run"
+    with study.driver(create=False) as driver:
+        drive(driver)
+    frame = whole(study, 4, {number: planned_losses[number] for number in range(4)})
+    assert frame["attempts"].tolist() == [1 + one for one in cut_off]
 
 
 def test_other_settings_are_refused(study: Study, settings: StudySettings) -> None:

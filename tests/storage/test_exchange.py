@@ -15,10 +15,12 @@ from sqlalchemy import text, update
 
 from space.errors import StudyError
 from space.structure import Structure
-from storage import queries
+from storage import queries, results
 from storage.claims import Claim
+from storage.coordinates import movements
 from storage.database import Database
-from storage.exchange import MANIFEST, export_study, schema
+from storage.decisions import Decision, decisions_frame
+from storage.exchange import ADDED, MANIFEST, export_study, schema
 from storage.exported import ImportRefusedError
 from storage.filters import Filters
 from storage.frames import answer
@@ -38,6 +40,10 @@ class Point:
         self.train_loss, self.seconds, self.warmup = math.nan, 0.1 * step, step == 1
 
 
+class Look:
+    step, qkv, out, up, down, head = 16, 0.5, 0.1, 0.75, 0.25, 1.0
+
+
 def make(database: Database, name: str = "mine", seed: int = 7, corpus: str = "ab12") -> StudyRecord:
     plan = [PlannedTrial("baseline", Structure.parse("dense"), 0, 16, {"lr": 0.003})]
     plan += [PlannedTrial("known", Structure.parse(s), 0, 32, {"lr": 0.003}) for s in ("monarch", "kronecker", "low_rank:1/2")]
@@ -53,7 +59,8 @@ def live(database: Database, study: StudyRecord, trials: int = 2) -> None:
         claim = ledger.claim(driver)
         assert isinstance(claim, Claim)
         ledger.record(claim, [Point(1, 5.0, 1e8), Point(4, 4.5 - number / 10, 4e8), Point(8, 4.0 - number / 10, 8e8)])
-        ledger.finish(claim, "completed", loss=4.0 - number / 10, flops=8e8, tokens=512, steps=8, seconds=0.8)
+        end = {"loss": 4.0 - number / 10, "flops": 8e8, "tokens": 512, "steps": 8, "seconds": 0.8}
+        ledger.finish(claim, "completed", **end, coordinates=[Look()])  # type: ignore[arg-type]
     ledger.set_values({one.trial_id: one.number / 10 for one in ledger.unsettled()})
     crashed = ledger.claim(driver)
     assert isinstance(crashed, Claim)
@@ -91,7 +98,7 @@ def exported(database: Database, name: str, path: Path) -> Path:
 
 
 def counts(database: Database) -> dict[str, int]:
-    tables = ("studies", "structures", "drivers", "trials", "attempts", "points", "totals")
+    tables = ("studies", "structures", "drivers", "trials", "attempts", "points", "coordinates", "totals")
     with database.reading() as session:
         return {name: session.scalar(text(f"SELECT count(*) FROM einsearch_{name}")) or 0 for name in tables}
 
@@ -126,6 +133,8 @@ def test_a_study_comes_back_as_it_was(database: Database, study: StudyRecord, fi
     mine["created"] = theirs["created"]
     assert mine.equals(theirs)
     assert queries.points_frame(database, "mine").equals(queries.points_frame(other, "mine"))
+    looks = [movements(db, open_study(db, "mine").id) for db in (database, other)]
+    assert len(looks[0]) == 2 and looks[0] == looks[1]
     failures = [answer(db, queries.attempts(failed=True)).drop(columns=["ended"]) for db in (database, other)]
     assert failures[0].equals(failures[1]) and failures[0]["error"].tolist() == ["its worker died", "out of memory"]
     there, here = open_study(other, "mine"), open_study(database, "mine")
@@ -182,6 +191,34 @@ def test_of_several_files_all_or_none(file: Path, other: Database) -> None:
     assert counts(other) == before
 
 
+def test_the_laws_of_an_imported_study_are_those_of_the_original(
+    database: Database, study: StudyRecord, other: Database, tmp_path: Path
+) -> None:
+    ledger = Ledger(database, study.id)
+    stopped = ledger.claim(ledger.join())
+    assert isinstance(stopped, Claim)
+    ledger.propose(stopped, Structure.parse("monarch"), 0, 32, {"lr": 0.003})
+    judged = [Decision(4, 2e8, 4.6, 8e8, 3.9, 4.0), Decision(6, 3e8, 4.5, 8e8, 4.3, 4.0)]
+    points = [Point(1, 5.0, 1e8), Point(4, 4.6, 2e8), Point(6, 4.5, 3e8)]
+    end = {"loss": 4.5, "flops": 3e8, "tokens": 384, "steps": 6, "seconds": 0.6}
+    assert ledger.finish(stopped, "truncated", **end, points=points, decisions=judged)  # type: ignore[arg-type]
+    file = exported(database, "mine", tmp_path / "stopped.parquet")
+    import_files(other, [file])
+    assert decisions_frame(database, "mine").equals(decisions_frame(other, "mine"))
+    curves = [results.runs(db, open_study(db, "mine")) for db in (database, other)]
+    assert curves[0][-1].loss[-1] == 4.3 and [run.loss[-1] for run in curves[0]] == [run.loss[-1] for run in curves[1]]
+    fits = [results.lawset(db, open_study(db, "mine")).to_dict() for db in (database, other)]
+    assert fits[0] == fits[1]
+
+
+def test_a_file_of_the_first_format_is_still_read(file: Path, other: Database) -> None:
+    table = pq.read_table(file).drop_columns(list(ADDED))
+    manifest = json.loads(table.schema.metadata[MANIFEST]) | {"format": 1}
+    pq.write_table(table.replace_schema_metadata({MANIFEST: json.dumps(manifest).encode()}), file)
+    assert import_files(other, [file]) == [Imported("mine", added=4, completed=0, known=0)]
+    assert counts(other)["points"] == 7 and counts(other)["coordinates"] == 0
+
+
 def theta_of(rows: list[dict[str, Any]], *theta: float) -> None:
     rows[1]["theta"] = list(theta)
 
@@ -189,7 +226,12 @@ def theta_of(rows: list[dict[str, Any]], *theta: float) -> None:
 BROKEN: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
     "a loss that is not a number": (lambda rows: rows[1].update(loss=math.nan), "trial 1: loss is nan"),
     "a negative loss": (lambda rows: rows[1].update(loss=-0.5), r"trial 1: loss is -0.5; it must be finite and not negative"),
+    "a negative change": (lambda rows: rows[0]["coordinates"][0].update(up=-1.0), "trial 0, coordinate check: up is -1.0"),
     "a negative loss on the way": (lambda rows: rows[0]["points"][1].update(loss=-1.0), "trial 0, evaluation: loss is -1.0"),
+    "a decision without a bound": (
+        lambda rows: rows[0].update(decisions=[dict.fromkeys(schema().field("decisions").type.value_type.names)]),
+        "trial 0, decision: step is missing",
+    ),
     "infinite compute": (lambda rows: rows[1].update(flops=math.inf), "trial 1: flops is inf"),
     "compute that nobody spent": (lambda rows: rows[1].update(flops=9e8), "its attempts 800000000.0 together"),
     "an unknown state": (lambda rows: rows[1].update(state="done"), "state is 'done'; allowed: queued"),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import Connection, inspect, select
 
 from space.structure import Structure
 from storage.claims import Claim, Finished, Wait
@@ -96,7 +96,7 @@ def test_a_requeued_trial_comes_before_the_queue_and_keeps_what_it_is(ledger: Le
     driver = ledger.join()
     first, second, third = (claimed(ledger, driver) for _ in range(3))
     assert ledger.propose(third, Structure.parse("kronecker"), 2, 128, {"lr": 0.1}, kind="random")
-    assert ledger.link(third, 41)
+    assert ledger.link(third, lambda _: 41)
     assert ledger.requeue(third, "the machine went away")
     again = claimed(ledger, driver)
     assert (again.number, again.attempt, again.seed) == (third.number, 2, third.seed)
@@ -295,7 +295,7 @@ def test_nothing_that_a_driver_says_after_it_lost_its_trial_is_recorded(ledger: 
     assert current.trial_id == lost.trial_id
     assert not ledger.record(lost, [at(2)])
     assert not ledger.finish(lost, "completed", **END)
-    assert not ledger.link(lost, 3)
+    assert not ledger.link(lost, lambda _: 3)
     assert not ledger.start_attempt(lost, 1.0, 1.0)
     assert not ledger.requeue(lost, "again")
     assert steps_of(ledger, lost) == [1]
@@ -308,18 +308,39 @@ def test_nothing_that_a_driver_says_after_it_lost_its_trial_is_recorded(ledger: 
 def test_finished_trials_stay_unsettled_until_they_are_told(ledger: Ledger) -> None:
     driver = ledger.join()
     first, second, third = (claimed(ledger, driver) for _ in range(3))
-    ledger.link(second, 5)
+    ledger.link(second, lambda _: 5)
     ledger.finish(second, "completed", **END)
     ledger.finish(third, "failed", loss=None, flops=0.0, tokens=0, steps=0, seconds=0.0, error="no proposal")
-    ledger.mark_told(first.trial_id)
     ledger.set_values({second.trial_id: 0.25, first.trial_id: math.nan})
     settled = ledger.unsettled()
     assert [(s.number, s.state, s.value, s.optuna_number, s.structure is None) for s in settled] == [
         (1, "completed", 0.25, 5, False),
         (2, "failed", None, None, True),
     ]
-    ledger.mark_told(second.trial_id)
+    told: list[int | None] = []
+    ledger.settle(settled[0], 0.5, lambda _, number: told.append(number))
     assert [s.number for s in ledger.unsettled()] == [2]
+    assert ledger.finish(first, "completed", **END, value=0.75, tell=lambda _, number: told.append(number))
+    assert [s.number for s in ledger.unsettled()] == [2] and told == [5, None]
+    assert [trial_of(ledger, claim).value for claim in (first, second)] == [0.75, 0.5]
+
+
+def test_what_the_sampler_s_storage_refuses_happens_nowhere(ledger: Ledger) -> None:
+    def refuse(connection: Connection, *_: object) -> int:
+        connection.exec_driver_sql("CREATE TABLE entered (number INTEGER)")
+        raise ZeroDivisionError
+
+    driver = ledger.join()
+    first, _, reserved = (claimed(ledger, driver) for _ in range(3))
+    for attempt in (
+        lambda: ledger.link(first, refuse),
+        lambda: ledger.propose(reserved, Structure.parse("monarch"), 0, 64, {}, enter=refuse),
+        lambda: ledger.finish(first, "completed", **END, tell=refuse),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            attempt()
+    assert trial_of(ledger, reserved).structure_id is None
+    assert trial_of(ledger, first).state == "running" and not inspect(ledger.database.engine).has_table("entered")
 
 
 def test_studies_do_not_see_each_other(database: Database, study: StudyRecord, new_study: New) -> None:

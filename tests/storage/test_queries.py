@@ -90,7 +90,7 @@ def live(ledger: Ledger) -> None:
     driver = ledger.join()
     dense, monarch, third, _ = (ledger.claim(driver) for _ in range(4))
     assert isinstance(dense, Claim) and isinstance(monarch, Claim) and isinstance(third, Claim)
-    ledger.link(dense, 0)
+    ledger.link(dense, lambda _: 0)
     ledger.record(
         dense,
         [Evaluation(1, 64, 10.0, 4.0, math.nan, 0.1, True), Evaluation(2, 128, 20.0, 3.0, 2.9, 0.2, False)],

@@ -120,7 +120,8 @@ def test_a_book_kept_and_grown_is_the_book_of_all_runs(database: Database, fille
     books.book(database, study, keep=True)
     run(ledger, driver, "monarch", 0.25)
     grown = books.book(database, study, keep=True)
-    warm = books.book(database, study)
+    with Database.open(database.location.url.render_as_string(hide_password=False)) as again:
+        warm = books.book(again, study)
     whole = Book.of(results.runs(database, study))
     assert grown is not None
     assert warm is not None
@@ -128,6 +129,19 @@ def test_a_book_kept_and_grown_is_the_book_of_all_runs(database: Database, fille
         expected = whole.laws(axis, draws=20).to_dict()  # type: ignore[arg-type]
         assert grown.laws(axis, draws=20).to_dict() == expected  # type: ignore[arg-type]
         assert warm.laws(axis, draws=20).to_dict() == expected  # type: ignore[arg-type]
+
+
+def test_a_result_costs_the_reading_of_its_structure_alone(database: Database, filled: Filled) -> None:
+    study, ledger, driver = filled
+    books.book(database, study, keep=True)
+    new = run(ledger, driver, "kronecker", 1.0)
+    asked: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *given: asked.append(f"{given[2]} {given[3]}"))
+    grown = books.book(database, study, keep=True)
+    assert grown is not None and str(new) in grown.fronts[Structure.parse("kronecker").key].run_ids
+    read = [statement for statement in asked if "FROM einsearch_trials JOIN einsearch_points" in statement]
+    assert len(read) == 1 and Structure.parse("kronecker").key in read[0] and "dense" not in read[0]
+    assert not any("einsearch_fits.payload" in statement for statement in asked if statement.startswith("SELECT"))
 
 
 def test_where_nothing_can_be_kept_the_curves_are_read_once(database: Database, filled: Filled) -> None:

@@ -91,6 +91,8 @@ def test_no_start_finds_less_than_the_fit_and_a_mean_with_default_tolerances_sta
     starts = rng.uniform([-1, 0, 0, 0.2, 0.2], [1, 12, 12, 0.8, 0.8], (8, 5))
     summed = [minimize(objective, start, given, "L-BFGS-B", jac=True, options=TIGHT).fun for start in starts]
     assert fitted.objective <= min(summed) * (1 + 1e-9)
+    far = [fit_surface(params, tokens, loss, [start]).objective for start in ((0.05, 1.5), (1.5, 1.5))]
+    assert far == pytest.approx([fitted.objective] * 2, rel=1e-6)
 
     def mean(theta: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = objective(theta, *given)
