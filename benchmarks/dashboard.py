@@ -65,9 +65,11 @@ def memory(pid: int, name: str = "VmHWM") -> float:
     return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1]) / 1024
 
 
-def children(pid: int) -> list[int]:
+def children(pid: int, module: str) -> list[int]:
+    """The helper processes that run a module."""
     threads = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    found = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    return [child for child in found if module in Path(f"/proc/{child}/cmdline").read_text()]
 
 
 def processor(pid: int) -> float:
@@ -157,13 +159,16 @@ def measure(url: str, study: int, running: tuple[str, int]) -> Iterator[Line]:
         html = [timed(address)[0] for address in pages(base, study).values()]
         yield Line("first HTML of a page, slowest of its pages", f"{max(html):.3f} s", "0.5 s")
         before = processor(process.pid)
-        tables = sorted(timed(f"{base}/studies/{study}/trials?{urlencode(query)}")[0] for query in TABLES)
+        asked = [(timed(f"{base}/studies/{study}/trials?{urlencode(query)}")[0], urlencode(query)) for query in TABLES]
+        tables, slowest = sorted(seconds for seconds, _ in asked), max(asked)[1]
         yield Line(
             f"table page, filter or sort: median of {len(tables)}", f"{1000 * statistics.median(tables):.0f} ms", "50 ms"
         )
         each = (processor(process.pid) - before) / len(tables)
         yield Line("table page, filter or sort: processor time, mean", f"{1000 * each:.0f} ms", "50 ms")
-        yield Line("table page, filter or sort: slowest", f"{1000 * tables[-1]:.0f} ms", "50 ms")
+        above = sum(seconds > 0.05 for seconds in tables)
+        yield Line("table page, filter or sort: slowest, above the bar", f"{1000 * tables[-1]:.0f} ms, {above}", "50 ms")
+        yield Line("the slowest of them", slowest, "")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1440, "height": 900})
@@ -173,7 +178,7 @@ def measure(url: str, study: int, running: tuple[str, int]) -> Iterator[Line]:
         yield Line("memory of the server, most ever held", f"{memory(process.pid):.0f} MB", "150 MB")
         begun = time.perf_counter()
         state = timed(f"{base}/api/v1/studies/{study}/leaderboard")[1]
-        helper = max((memory(child) for child in children(process.pid)), default=0.0)
+        helper = max((memory(child) for child in children(process.pid, "fit_worker")), default=0.0)
         done = b'"fresh":true' in state
         waited = f"{time.perf_counter() - begun:.0f} s more" if done else "not within 20 s"
         yield Line("laws of all structures, by the helper process", f"{waited}, {helper:.0f} MB", "")
@@ -200,7 +205,8 @@ def optuna_beside(url: str, trials: int) -> Iterator[Line]:
             insert = "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)"
             values = "VALUES (:id, :name, :value, :space)"
             connection.execute(text(f"{insert} {values}"), [row | {"name": name, "space": space} for row in rows])
-    with subprocess.Popen(["optuna-dashboard", url, "--port", "18089"], stderr=subprocess.DEVNULL) as process:
+    command = [str(Path(sys.executable).with_name("optuna-dashboard")), url, "--port", "18089"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         while True:
             try:
                 timed("http://127.0.0.1:18089/dashboard")

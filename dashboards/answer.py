@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from dashboards.numbers import count_text, decimal_text, interval_text, scientific
+from dashboards.numbers import count_text, decimal_text, interval_text, scientific, verdict_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -65,7 +65,7 @@ def answer(leaderboard: DataFrame, target: float) -> Answer:
         found = f"{at}, a dense model needs {best.interval} times the compute of {best.name} to reach its loss"
         weak = any(part in best.verdict for part in WEAK)
         return Answer(
-            f"{found}; the evidence is thin ({best.verdict})." if weak else f"{found}.",
+            f"{found}; the evidence is thin ({verdict_text(best.verdict)})." if weak else f"{found}.",
             "thin" if weak else "clear",
         )
     if best.high < 1:

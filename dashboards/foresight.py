@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dashboards.groups import KINDS, multiplier_axis, ring
 from dashboards.numbers import count_text, decimal_text, interval_text
@@ -85,16 +85,23 @@ def foresight_text(data: ForesightData) -> str:
     )
 
 
+def scales(data: ForesightData) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The axes of what was foreseen and of what was measured: the upright one holds the intervals too, where they are drawn."""
+    ends = [end for point in data.points for end in (point.predicted, point.measured)]
+    tips = [end for point in data.points for end in (point.low, point.high)] if len(data.points) <= FEW else []
+    across, upright = (multiplier_axis(min(*found, 0.9), max(*found, 1.1)) for found in (ends, [*ends, *tips]))
+    return across, upright
+
+
 def foresight_figure(data: ForesightData) -> Figure:
-    """Measured over foreseen multiplier on two equal log axes."""
+    """Measured over foreseen multiplier on log axes; the intervals that are drawn are in sight."""
     if not data.points:
         return empty_figure("No trial was foreseen: the model needs a few results first.")
-    ends = [end for point in data.points for end in (point.predicted, point.measured)]
-    scale = multiplier_axis(min(*ends, 0.9), max(*ends, 1.1))
+    scale, upright = scales(data)
     limits = [10.0**end for end in scale["range"]]
     same: Trace = {"type": "scatter", "mode": "lines", "x": limits, "y": limits, "hoverinfo": "skip", "showlegend": False}
     kinds = [kind for kind in KINDS if any(point.kind == kind for point in data.points)]
-    axes = {"xaxis": axis("foreseen multiplier", **scale), "yaxis": axis("measured multiplier", **scale)}
+    axes = {"xaxis": axis("foreseen multiplier", **scale), "yaxis": axis("measured multiplier", **upright)}
     traces = [same | {"line": {"color": MUTED, "width": 1}}]
     for kind in kinds:
         mine = [point for point in data.points if point.kind == kind]

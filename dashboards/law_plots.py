@@ -96,7 +96,7 @@ def exponents_figure(rows: Sequence[ExponentRow], pooled: tuple[float, float] | 
     y = axis("", autorange="reversed", tickvals=list(range(len(rows))), ticktext=names, showgrid=False)
     groups = {row.group for row in rows if row.name != "dense"}
     traces = [_exponents(rows, name) for name in (*(name for name in GROUPS if name in groups), "dense")]
-    axes = {"xaxis": axis("exponent a of L = L∞ + b·C⁻ᵃ"), "yaxis": y}
+    axes = {"xaxis": axis("exponent a"), "yaxis": y}
     return figure(traces, layout(150 + 24 * len(rows), **axes, shapes=[shape], showlegend=True))
 
 

@@ -35,7 +35,7 @@ def surface_text(found: Mapping[str, Any]) -> str:
     fitted = found["surface"]
     if fitted is None:
         return f"{found['verdict']} of dense models for it"
-    powers = f"N^-{decimal_text(fitted['alpha'], 2)} and D^-{decimal_text(fitted['beta'], 2)}"
+    powers = f"N^−{decimal_text(fitted['alpha'], 2)} and D^−{decimal_text(fitted['beta'], 2)}"
     if found["best_params"] is None:
         return f"falls as {powers}, but is {found['verdict']} by these data"
     best = f"at the target the best dense model spends {flops_text(found['best_params'])} MACs on a token"

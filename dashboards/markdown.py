@@ -27,6 +27,7 @@ STORY = (
     "steering",
     "share",
     "foresight",
+    "coordinates",
 )
 """Figures of a report, in its order."""
 
@@ -96,6 +97,9 @@ def report_markdown(bundle: ReportBundle, figures: str | None = None) -> str:
         "## How the search got there",
         *_shown(figures, "steering", "share", "foresight"),
         story.foreseen(bundle),
+        "## Does the learning rate transfer",
+        story.transfer(bundle),
+        *_shown(figures, "coordinates"),
         "## Caveats",
         "\n".join(f"- {line}" for line in story.sentences(bundle)),
         *_verdicts(bundle),

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from dashboards.groups import GROUPS, group, multiplier_axis, multiplier_hover, ring
-from dashboards.style import INK, SOFT, Trace, axis, empty_figure, figure, layout
+from dashboards.style import INK, PAPER, SOFT, Trace, axis, empty_figure, figure, layout
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -88,7 +88,7 @@ def _legend_entry(name: str) -> Trace:
 
 def _label(row: int, name: str) -> dict[str, object]:
     place = {"x": 0, "xref": "paper", "xanchor": "left", "y": row - 0.38, "yanchor": "middle"}
-    return {"text": name, "showarrow": False, "font": {"size": 12, "color": INK}, **place}
+    return {"text": name, "showarrow": False, "font": {"size": 12, "color": INK}, "bgcolor": PAPER, **place}
 
 
 def _reach(rows: tuple[MultiplierRow, ...]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 MISSING = "–"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -44,6 +45,16 @@ def seconds_text(seconds: float | None) -> str:
 def decimal_text(value: float, digits: int = 3) -> str:
     """A number with `digits` decimals, or a dash when it is not known."""
     return f"{value:.{digits}f}" if math.isfinite(value) else MISSING
+
+
+def verdict_text(verdict: str) -> str:
+    """A verdict as people read it: `L∞` for `L_inf`, `2.0×` for `2.0x`."""
+    return re.sub(r"(\d)x\b", r"\1×", verdict.replace("L_inf", "L∞"))
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, or a dash when it is not known: `signed(-0.5)` is `'−0.50'`."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−") if math.isfinite(value) else MISSING
 
 
 def interval_text(value: float, low: float, high: float, digits: int = 2) -> str:

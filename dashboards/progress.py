@@ -90,10 +90,10 @@ def rungs_figure(paths: Sequence[RungPath], highlight: Sequence[str]) -> Figure:
     """Paths over a log axis of compute, those of `highlight` in colour."""
     if not paths:
         return empty_figure("No trial has given a value yet.")
-    bright = [path for path in paths if path.name in highlight]
+    bright = sorted((path for path in paths if path.name in highlight), key=lambda path: highlight.index(path.name))
     faint = [path for path in paths if path.name not in highlight]
     traces = [_path_trace("others", faint, {"color": MUTED, "width": 1}, 5)] if faint else []
-    styles = looks([path.name for path in bright])
+    styles = looks(highlight)
     for path in bright:
         look = styles[path.name]
         traces.append(_path_trace(path.name, [path], {"color": look.colour, "dash": look.dash, "width": 2}, 9))

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from dashboards import foresight, left_out, story
+from dashboards import coordinates, foresight, left_out, story
 from dashboards import law_plots as together
 from dashboards.answer import answer, leader
 from dashboards.diagram import CAPTION as DIAGRAM_CAPTION
@@ -83,6 +83,7 @@ def report_html(bundle: ReportBundle) -> str:
         diagram_caption=DIAGRAM_CAPTION,
         caveats=story.sentences(bundle),
         foreseen=story.foreseen(bundle),
+        transfer=story.transfer(bundle),
         reproducing=story.REPRODUCING,
         visible=ROWS,
         settings=story.flat(bundle.settings),
@@ -95,6 +96,8 @@ def report_plots(bundle: ReportBundle) -> dict[str, Plot]:
     drawn = plots(bundle.trials, bundle.points, bundle.leaderboard, bundle.laws, bundle.target_compute)
     foreseen = foresight.foresight_figure(foresight.foresight_data(bundle.trials, bundle.predictions))
     drawn["foresight"] = Plot("foresight", "Foreseen and measured", foresight.CAPTION, foreseen)
+    moved = coordinates.coordinates_data(bundle.movements, highlighted(bundle.leaderboard))
+    drawn["coordinates"] = Plot("coordinates", "Coordinates", coordinates.CAPTION, coordinates.coordinates_figure(moved))
     drawn |= _law_plots(bundle)
     best = leader(bundle.leaderboard)
     for number, key in enumerate(["dense", *([best.key] if best is not None else [])]):

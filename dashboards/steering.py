@@ -84,11 +84,13 @@ def steering_figure(data: SteeringData) -> Figure:
     one = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"color": MUTED}}
     y = axis("compute multiplier", **multiplier_axis(*_reach(data)))
     traces = [best, *(_kind_trace(data, kind) for kind in kinds), *_lost_trace(data)]
-    return figure(traces, layout(360, xaxis=_trial_axis(), yaxis=y, shapes=[one]))
+    return figure(traces, layout(360, xaxis=_trial_axis(data), yaxis=y, shapes=[one]))
 
 
-def _trial_axis() -> dict[str, Any]:
-    return axis("trial", rangemode="tozero", tickformat="d")
+def _trial_axis(data: SteeringData) -> dict[str, Any]:
+    """From the first trial to the last, with room for a mark at either end: the same in both figures."""
+    last = max([1, *data.lost, *(point.number for point in data.points), *(p[0] for line in data.share.values() for p in line)])
+    return axis("trial", range=[-0.02 * last, 1.02 * last], tickformat="d")
 
 
 def _reach(data: SteeringData) -> tuple[float, float]:
@@ -131,11 +133,12 @@ def share_figure(data: SteeringData) -> Figure:
     """Share of proposals with omega = 0 and psi = 1 over trial number, beside that of random trials."""
     if not any(data.share.values()):
         return empty_figure("The search has proposed nothing yet.")
-    y = axis("share", range=[-0.04, 1.04], tickformat=".0%")
+    shares = [0, 0.25, 0.5, 0.75, 1]
+    y = axis("share", range=[-0.04, 1.04], tickvals=shares, ticktext=[f"{100 * share:.0f} %" for share in shares])
     kinds = [kind for kind, places in data.share.items() if places]
     return figure(
         [_share_trace(data, kind) for kind in kinds],
-        layout(260, xaxis=_trial_axis(), yaxis=y, showlegend=True),
+        layout(260, xaxis=_trial_axis(data), yaxis=y, showlegend=True),
     )
 
 

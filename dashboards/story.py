@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dashboards.answer import caveats, leader
+from dashboards.coordinates import coordinates_data, transfer_text
 from dashboards.diagram import diagram_data, diagram_facts, diagram_svg
 from dashboards.foresight import foresight_data, foresight_text
 from dashboards.laws import forecast_text, surface_text
-from dashboards.numbers import decimal_text, interval_text, scientific, seconds_text
+from dashboards.numbers import decimal_text, interval_text, scientific, seconds_text, verdict_text
+from dashboards.plots import highlighted
 from space.structure import Structure
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from storage.coordinates import Movement
     from storage.laws import HoldOut, LawSet, SurfaceLaw
 
 ALL_ROWS = 300
@@ -49,7 +52,8 @@ class ReportBundle:
 
     `target_compute` in FLOPs; `width` is the one at which structures are drawn; `seconds` is what
     all its trials trained.  `timed` are the laws over seconds; `predictions` what the model of the search foresaw
-    (see `dashboards.foresight`); `surface` the law L(N, D) of dense.
+    (see `dashboards.foresight`); `surface` the law L(N, D) of dense; `movements` the
+    coordinate checks.
     """
 
     study: str
@@ -72,6 +76,7 @@ class ReportBundle:
     timed: LawSet | None = None
     predictions: DataFrame | None = None
     surface: SurfaceLaw | None = None
+    movements: Sequence[Movement] = ()
 
 
 def sentences(bundle: ReportBundle) -> list[str]:
@@ -93,6 +98,11 @@ def _tested(bundle: ReportBundle) -> list[str]:
 def foreseen(bundle: ReportBundle) -> str:
     """How well the model of the search foresaw its trials; empty where it had nothing to foresee."""
     return foresight_text(foresight_data(bundle.trials, bundle.predictions))
+
+
+def transfer(bundle: ReportBundle) -> str:
+    """What the coordinate checks of dense and the best structures come to."""
+    return transfer_text(coordinates_data(bundle.movements, highlighted(bundle.leaderboard)))
 
 
 def glossary(leaderboard: DataFrame) -> dict[str, str]:
@@ -145,7 +155,7 @@ def _standing(row: Mapping[Any, Any]) -> dict[str, str]:
         "place": " · ".join(decimal_text(row[name], 2) for name in ("omega", "psi", "nu")),
         "trials": str(row["trials"]),
         "flops": scientific(row["flops"]),
-        "verdict": row["verdict"],
+        "verdict": verdict_text(row["verdict"]),
         "tone": "good" if row["multiplier_low"] > 1 else "bad" if row["multiplier_high"] < 1 else "open",
     }
 
@@ -183,7 +193,7 @@ def _law(fits: LawSet, key: str, name: str) -> dict[str, str]:
         "runs": str(entry.runs),
         "used": str(used),
         "left": left or "none",
-        "verdict": entry.verdict + (f", frontier at the {entry.edge}" if entry.edge else ""),
+        "verdict": verdict_text(entry.verdict) + (f", frontier at the {entry.edge}" if entry.edge else ""),
     }
 
 

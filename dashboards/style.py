@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dashboards.numbers import SUPERSCRIPTS
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Trace = dict[str, Any]
 FEW_DECADES, FEW_STEPS = 1.7, 0.7
+_LINE = 44  # letters that a plot has room for on a phone
 _PLAIN: ContextVar[bool] = ContextVar("einsearch_plain_figures", default=False)
 
 INK, SOFT, MUTED, GRID, PAPER = "#1d2129", "#5b6270", "#b4bac4", "#e7e9ed", "#ffffff"
@@ -166,6 +168,6 @@ def figure(traces: Sequence[Trace], arrangement: Mapping[str, Any]) -> Figure:
 
 def empty_figure(message: str, height: int = 220) -> Figure:
     """A figure that has nothing to draw and says why."""
-    note = {"text": message, "showarrow": False, "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
+    note = {"text": "<br>".join(wrap(message, _LINE)), "showarrow": False, "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
     hidden = {"visible": False}
     return figure([], layout(height, annotations=[note], xaxis=hidden, yaxis=hidden))

@@ -50,6 +50,7 @@ def gather(study: Study, *, foresee: bool = True) -> ReportBundle:
     from dashboards.story import ReportBundle
     from einsearch.foresight import predictions
     from storage import queries
+    from storage.coordinates import movements
     from storage.database import Database
     from storage.status import status
     from storage.studies import open_study
@@ -72,6 +73,7 @@ def gather(study: Study, *, foresee: bool = True) -> ReportBundle:
             versions=record.versions,
             commands=commands(record, now.url_shown),
             predictions=predictions(trials, record) if foresee else None,
+            movements=movements(database, record.id),
             provenance=provenance(record, now.url_shown),
             **_laws(database, record),
         )

@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from space.errors import CheckpointError, ConfigError
 from trainers import flops, mup, precision
 from trainers.config import TrialConfig
+from trainers.coordinates import STEPS, CoordinateCheck, Coordinates
 from trainers.corpus import Corpus
 from trainers.gpt import GPT, GPTConfig
 from trainers.plans.choice import estimated
@@ -45,6 +46,7 @@ class TrainingRun:
         step: steps taken.
         seconds: time spent training, without evaluation.
         points: one per evaluation so far.
+        coordinates: one per look of the coordinate check so far; it is charged nothing, neither FLOPs nor seconds.
         diverged: the loss is not finite, or hopeless; the run has ended.
         precision: "fp32" or "bf16", what "auto" came to.
 
@@ -79,6 +81,8 @@ class TrainingRun:
         self.step = 0
         self.seconds = 0.0
         self.points: list[Point] = []
+        self.coordinates: list[Coordinates] = []
+        self._check = CoordinateCheck(self.model, self._windows[0])
         self.diverged = False
         self._losses = torch.zeros((), device=self.device)  # sum since the last evaluation
         self._summed = 0
@@ -115,6 +119,8 @@ class TrainingRun:
         while self.step < stop and not self.diverged:
             self._train_step()
             self.step += 1
+            if self.step in STEPS:
+                start += self._look()
             if self.step % CHECK_EVERY == 0 or self.step == due:
                 self.diverged = not self._train_loss() < HOPELESS * math.log(self.corpus.vocab_size)
         self.seconds += time.perf_counter() - start
@@ -130,6 +136,7 @@ class TrainingRun:
             "step": self.step,
             "seconds": self.seconds,
             "points": [dataclasses.asdict(point) for point in self.points],
+            "coordinates": [dataclasses.asdict(look) for look in self.coordinates],
             "diverged": self.diverged,
             "losses": self._losses.item(),
             "summed": self._summed,
@@ -150,6 +157,7 @@ class TrainingRun:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.points = [Point(**row) for row in state["points"]]
+            self.coordinates = [Coordinates(**row) for row in state["coordinates"]]
             self.step, self.seconds = state["step"], state["seconds"]
             self.diverged, self._summed = state["diverged"], state["summed"]
             self._losses.fill_(state["losses"])
@@ -176,6 +184,12 @@ class TrainingRun:
     def _loss(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with precision.autocast(self.precision, self.device), estimated():  # a resumed run must take the same plans
             return self.model.loss(tokens.to(self.device), targets.to(self.device))
+
+    def _look(self) -> float:
+        """Look at the coordinates; return the seconds that took."""
+        start = time.perf_counter()
+        self.coordinates.append(self._check.look(self.step))
+        return time.perf_counter() - start
 
     def _train_loss(self) -> float:
         return self._losses.item() / self._summed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from dashboards import curves, foresight, frontier, multipliers, simplices, steering, taxonomy
-from dashboards.paper import loss, path, ranking, shape
+from dashboards import coordinates, curves, foresight, frontier, multipliers, simplices, steering, taxonomy
+from dashboards.paper import checks, loss, path, ranking, shape
 from dashboards.paper.style import encoded, typeset
 from dashboards.plots import highlighted
 from space.errors import ConfigError
@@ -84,6 +84,10 @@ def _foresight(bundle: ReportBundle, _: Highlight) -> Figure:
     return path.foresight_paper(foresight.foresight_data(bundle.trials, bundle.predictions))
 
 
+def _coordinates(bundle: ReportBundle, keys: Highlight) -> Figure:
+    return checks.coordinates_paper(coordinates.coordinates_data(bundle.movements, keys))
+
+
 DRAWINGS: Mapping[str, Drawing] = {
     "frontier": Drawing(
         "Loss against training compute on log axes: full marks are the lowest loss a structure reached for its compute, "
@@ -143,6 +147,11 @@ DRAWINGS: Mapping[str, Drawing] = {
         "Validation loss along the runs, warmup included; compare lines of one rung, since others spend other amounts of "
         "compute on a token.",
         _curves,
+    ),
+    "coordinates": Drawing(
+        "How far activations had moved a few steps into training, over the width, by kind of layer: where lines are flat, the "
+        "learning rate transfers from width to width.",
+        _coordinates,
     ),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dashboards.foresight import ForesightData
+from dashboards.foresight import ForesightData, scales
 from dashboards.groups import KINDS, multiplier_axis
 from dashboards.paper.style import COLUMN, legend, line, log_ticks, mark, nothing, panels, rule
 from dashboards.steering import FEW, SteeringData
@@ -67,9 +67,9 @@ def foresight_paper(data: ForesightData) -> Figure:
         return nothing("No trial was foreseen: the model needs a few results first.")
     figure, (axes,) = panels(1, COLUMN, 2.9)
     handles = []
-    ends = [end for point in data.points for end in (point.predicted, point.measured)]
-    low, high = min(*ends, 0.9), max(*ends, 1.1)
-    axes.plot([low / 2, high * 2], [low / 2, high * 2], color=MUTED, linewidth=0.8, zorder=1)
+    across, upright = scales(data)
+    limits, heights = ([10**end for end in scale["range"]] for scale in (across, upright))
+    axes.plot(heights, heights, color=MUTED, linewidth=0.8, zorder=1)
     for kind, look in KINDS.items():
         mine = [point for point in data.points if point.kind == kind]
         for point in mine if len(data.points) <= FEW else []:
@@ -78,11 +78,9 @@ def foresight_paper(data: ForesightData) -> Figure:
             where = [p.predicted for p in mine], [p.measured for p in mine]
             axes.plot(*where, linestyle="", zorder=3, **_mark(look, len(data.points)))
             handles += axes.plot([], [], linestyle="", label=kind, **mark(look))
-    scale = multiplier_axis(low, high)
-    limits = [10**end for end in scale["range"]]
-    axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits, xlabel="foreseen multiplier", ylabel="measured multiplier")
-    log_ticks(axes.xaxis, scale["tickvals"])
-    log_ticks(axes.yaxis, scale["tickvals"])
+    axes.set(xscale="log", yscale="log", xlim=limits, ylim=heights, xlabel="foreseen multiplier", ylabel="measured multiplier")
+    log_ticks(axes.xaxis, across["tickvals"])
+    log_ticks(axes.yaxis, upright["tickvals"])
     axes.set_box_aspect(1)
     legend(figure, handles)
     return figure

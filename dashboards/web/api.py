@@ -9,6 +9,7 @@ import math
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from pydantic import BaseModel, Field
 
 from dashboards.diagram import diagram_data
 from dashboards.web import models, records, tables
@@ -28,9 +29,29 @@ WAIT = 20.0
 StudyId = Annotated[int, Path(ge=1, le=LARGEST, description="Number of a study, from /studies.")]
 TrialNumber = Annotated[int, Path(ge=0, le=LARGEST)]
 Size = Annotated[int, Query(ge=1, le=65536)]
-Text = Annotated[str, Query(max_length=200)]
+Text = Annotated[str, Field(max_length=200)]
 PlotName = Annotated[str, Path(json_schema_extra={"enum": list(PLOTS)})]
-Numbers = Annotated[str, Query(pattern=r"^(\d{1,9}(,\d{1,9}){0,99})?$", description="Numbers, with commas between them.")]
+Numbers = Annotated[str, Field(pattern=r"^(\d{1,9}(,\d{1,9}){0,99})?$", description="Numbers, with commas between them.")]
+
+
+class PlotQuery(BaseModel):
+    """What a plot is asked for, where it applies; `everything` draws all points instead of a sample."""
+
+    structure: Text = ""
+    exclude: Numbers = ""
+    trial: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    beside: Numbers = ""
+    everything: bool = False
+
+    def asked(self, request: Request, study: int, wait: float = 0.0) -> Asked:
+        """The request for a plot of a study, which may wait so many seconds for a fit; 404 where there is no such study."""
+        state = state_of(request)
+        record = study_of(state, study)
+        others = tuple(study_of(state, other) for other in dict.fromkeys(numbers(self.beside)) if other != study)
+        left_out = tuple(sorted(set(numbers(self.exclude))))
+        chosen = (self.structure, left_out, self.trial, others, self.everything, wait)
+        return Asked(state.watch, state.fitting, state.foresight, record, *chosen)
+
 
 router = APIRouter(prefix=VERSION, responses={404: {"model": models.Problem}, 503: {"model": models.Problem}})
 
@@ -44,9 +65,9 @@ def study_of(state: State, study: int) -> StudyRecord:
 
 
 @router.get("/studies", summary="All studies, newest first")
-def list_studies(request: Request) -> list[models.StudySummary]:
+def list_studies(request: Request) -> list[records.StudyLine]:
     """Each with how far it is and what it has spent."""
-    return [models.StudySummary.model_validate(line) for line in records.studies(state_of(request).database)]
+    return records.studies(state_of(request).database)
 
 
 @router.get("/studies/{study}", summary="How a study stands")
@@ -104,12 +125,18 @@ def _number(value: Any) -> float | None:
 
 @router.get("/studies/{study}/trials/{number}", summary="All that is recorded of a trial")
 def read_trial(request: Request, study: StudyId, number: TrialNumber) -> models.TrialAnswer:
-    """The ledger's row, the structure, the attempts and the evaluations."""
+    """The ledger's row, the structure, the attempts, the evaluations and the coordinate checks."""
     state = state_of(request)
     found = records.trial(state.database, study_of(state, study).id, number)
     if found is None:
         raise HTTPException(404, f"study {study} has no trial {number}")
-    return models.TrialAnswer(trial=dict(found.row), structure=found.structure, attempts=found.attempts, points=found.points)  # type: ignore[arg-type]
+    return models.TrialAnswer(
+        trial=dict(found.row),
+        structure=None if found.structure is None else dict(found.structure),
+        attempts=[dict(attempt) for attempt in found.attempts],
+        points=[dict(point) for point in found.points],
+        coordinates=[dict(look) for look in found.coordinates],
+    )
 
 
 @router.get("/studies/{study}/leaderboard", summary="Structures by compute multiplier, and the fitted laws")
@@ -156,20 +183,9 @@ def read_structure(
 
 
 @router.get("/studies/{study}/plots/{name}", summary="A plot as a plotly figure", response_model=models.PlotAnswer)
-def read_plot(
-    request: Request,
-    study: StudyId,
-    name: PlotName,
-    structure: Text = "",
-    exclude: Numbers = "",
-    trial: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
-    beside: Numbers = "",
-    everything: bool = False,
-) -> Response:
+def read_plot(request: Request, study: StudyId, name: PlotName, query: Annotated[PlotQuery, Query()]) -> Response:
     """The figure, with the sentence that says how to read it; `everything` draws all points instead of a sample."""
-    state = state_of(request)
-    asked = asked_for(state, study_of(state, study), structure, exclude, trial, beside, everything)
-    plot = _plot(name)
+    asked, plot = query.asked(request, study), _plot(name)
     head = {"name": name, "title": plot.title, "caption": plot.caption, "version": asked.snapshot.version}
     return Response(json.dumps(head | {"figure": figure_of(plot, asked)}), media_type="application/json")
 
@@ -180,19 +196,9 @@ def read_plot(
     response_class=Response,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-def read_plot_csv(
-    request: Request,
-    study: StudyId,
-    name: PlotName,
-    structure: Text = "",
-    exclude: Numbers = "",
-    trial: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
-    beside: Numbers = "",
-    everything: bool = False,
-) -> Response:
+def read_plot_csv(request: Request, study: StudyId, name: PlotName, query: Annotated[PlotQuery, Query()]) -> Response:
     """One row a point: the name of its trace, its coordinates and its text."""
-    state = state_of(request)
-    asked = asked_for(state, study_of(state, study), structure, exclude, trial, beside, everything, WAIT)
+    asked = query.asked(request, study, WAIT)
     out = io.StringIO()
     csv.writer(out).writerows([_safe(cell) for cell in row] for row in rows_of(figure_of(_plot(name), asked)))
     headers = {"content-disposition": f'attachment; filename="{name}.csv"'}
@@ -203,22 +209,6 @@ def _plot(name: str) -> Plot:
     if name not in PLOTS:
         raise HTTPException(404, f"no plot {name!r}; there are {', '.join(PLOTS)}")
     return PLOTS[name]
-
-
-def asked_for(
-    state: State,
-    record: StudyRecord,
-    structure: str,
-    exclude: str,
-    trial: int,
-    beside: str,
-    everything: bool,
-    wait: float = 0.0,
-) -> Asked:
-    """A request for a plot."""
-    others = tuple(study_of(state, study) for study in dict.fromkeys(numbers(beside)) if study != record.id)
-    left_out = tuple(sorted(set(numbers(exclude))))
-    return Asked(state.watch, state.fitting, state.foresight, record, structure, left_out, trial, others, everything, wait)
 
 
 def numbers(text: str) -> list[int]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dashboards import curves, foresight, frontier, law_view, multipliers, progress, simplices, steering, taxonomy
+from dashboards import coordinates, curves, foresight, frontier, law_view, multipliers, progress, simplices, steering, taxonomy
 from dashboards.style import few_decades, plainly
 from dashboards.web import structure_plots, trial_plots
 from dashboards.web.asked import Asked
@@ -69,6 +69,7 @@ PLOTS: Mapping[str, Plot] = {
     ),
     "rungs": Plot("Structures from rung to rung", progress.RUNGS_CAPTION, 420, trial_plots.draw_rungs),
     "rates": Plot("Loss over learning rate", progress.RATES_CAPTION, 340, trial_plots.draw_rates),
+    "coordinates": Plot("Coordinates", coordinates.CAPTION, coordinates.HEIGHT, structure_plots.draw_coordinates),
     "best": Plot("Best so far over compute", progress.COMPARE_CAPTION, 380, trial_plots.draw_compare),
 }
 """All plots of a study."""

@@ -12,7 +12,7 @@ import os
 import select
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from dashboards.frontier import law_curve
 from space.errors import EinsearchError, StudyError
 from storage import laws, results
 from storage.books import book
-from storage.curves import by_chunks, measured, runs
+from storage.curves import runs
 from storage.database import Database
 from storage.laws.frontier import frontier, fronts
 from storage.laws.run import AXES, by_structure
@@ -33,22 +33,12 @@ _NICE = 10
 _POINTS = 6000
 NO_DENSE = "no dense trial has a result (or you have left it out), so nothing can be compared with dense yet"
 
-Totals = dict[str, tuple[int, float]]
-
-
-class Known(NamedTuple):
-    """The book of a study's laws, and the totals of the trials that it was made of."""
-
-    totals: Totals
-    book: laws.Book
-
 
 class Fitter:
     """Fits of one database, the latest few kept."""
 
     def __init__(self, url: str) -> None:
         self.database = Database.open(url)
-        self._books: dict[int, Known] = {}
         self._fits: dict[Any, laws.LawSet] = {}
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,16 +55,9 @@ class Fitter:
 
     def book(self, record: StudyRecord) -> laws.Book:
         """The book of a study as the ledger stands: only structures with new results are read again."""
-        now, known = measured(self.database, record), self._books.get(record.id)
-        if known is None or not set(known.totals) <= set(now):
-            found = book(self.database, record)
-            if found is None:
-                raise StudyError(NO_DENSE)
-        else:
-            found = known.book
-            for fresh in by_chunks(self.database, record, [key for key in now if known.totals.get(key) != now[key]]):
-                found = found.with_runs(fresh)
-        self._books[record.id] = Known(now, found)
+        found = book(self.database, record)
+        if found is None:
+            raise StudyError(NO_DENSE)
         return found
 
     def _fit(self, record: StudyRecord, version: str, exclude: list[int]) -> laws.LawSet:
@@ -101,9 +84,7 @@ class Fitter:
     def _board(self, record: StudyRecord, version: str) -> dict[str, Any]:
         """The leaderboard as rows, the laws without their draws and points, their own test, the law L(N, D) of dense."""
         board = results.leaderboard(self.database, record, lambda: self.book(record))
-        shown = self._fit(record, version, []).to_dict()
-        for entry in shown["structures"].values():
-            entry.pop("points")
+        shown = self._fit(record, version, []).to_dict(points=False)
         forecast = results.forecast(self.database, record)
         surface = results.surface(self.database, record).to_dict()
         rows = [{str(name): _json(value) for name, value in row.items()} for row in board.to_dict("records")]

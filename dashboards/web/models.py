@@ -19,22 +19,6 @@ class Problem(Model):
     detail: str
 
 
-class StudySummary(Model):
-    """A study in the list of studies."""
-
-    id: int
-    name: str
-    budget: int
-    trials: int
-    done: int
-    running: int
-    flops: float
-    seconds: float
-    seed: int
-    target_compute: float
-    created: float
-
-
 class DriverAnswer(Model):
     """A driver and its lease; `age` in seconds since it was last heard of."""
 
@@ -115,6 +99,7 @@ class TrialAnswer(Model):
     structure: dict[str, Any] | None
     attempts: list[dict[str, Any]]
     points: list[dict[str, Any]]
+    coordinates: list[dict[str, Any]]
 
 
 class Leaderboard(Model):

@@ -9,6 +9,8 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import RedirectResponse
 
+from dashboards.coordinates import TITLES as LAYERS
+from dashboards.coordinates import slopes, transfer_text
 from dashboards.diagram import CAPTION as DIAGRAM_CAPTION
 from dashboards.diagram import diagram_data, diagram_facts, diagram_svg
 from dashboards.foresight import foresight_text
@@ -19,6 +21,7 @@ from dashboards.web.api import LARGEST, Numbers, StudyId, TrialNumber, numbers, 
 from dashboards.web.asked import Asked, leaders
 from dashboards.web.drawings import PLOTS
 from dashboards.web.state import State, state_of
+from dashboards.web.structure_plots import moved
 from dashboards.web.trial_plots import foreseen, rates
 from dashboards.web.views import render
 from space.errors import StructureError
@@ -228,6 +231,7 @@ def trial(request: Request, study: StudyId, number: TrialNumber) -> Response:
         exponents=views.exponents(structure) if structure is not None else [],
         sizes={edge: sizes[edge] for edge in sorted(sizes, key=views.edge_order) if sizes[edge] > 1},
         settings=views.flat(found.row.get("config") or {}),
+        layers=LAYERS,
         plots=["trial"],
     )
 
@@ -252,10 +256,11 @@ def steering(request: Request, study: StudyId) -> Response:
 
 @router.get("/studies/{study}/checks")
 def checks(request: Request, study: StudyId) -> Response:
-    """Learning rates: those that were tried, and what the rules make of them for each factor."""
+    """Does the learning rate transfer: coordinates, the rates that were tried, what the rules make of them for each factor."""
     state, record = _known(request, study)
     asked = Asked(state.watch, state.fitting, state.foresight, record)
     found = sorted({rate for places in rates(asked).values() for rate, _, _ in places})
+    coordinates = moved(asked)
     return _page(
         request,
         record,
@@ -265,7 +270,10 @@ def checks(request: Request, study: StudyId) -> Response:
         base=record.settings.get("trial", {}),
         layers=summaries.layers(record, asked.snapshot, leaders(asked.snapshot, asked.rows())),
         caption=LAYER_CAPTION,
-        plots=["rates"] if len(found) > 1 else [],
+        kinds=list(LAYERS.values()),
+        slopes=slopes(coordinates),
+        transfer=transfer_text(coordinates),
+        plots=["coordinates", *(["rates"] if len(found) > 1 else [])],
     )
 
 

@@ -18,6 +18,7 @@ from storage.schema import (
     TRIAL_STATES,
     WENT_WRONG,
     Attempt,
+    CoordinatesRow,
     Decision,
     Driver,
     PointRow,
@@ -39,7 +40,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class StudyLine:
-    """A study in the list of studies."""
+    """A study in the list of studies; `fingerprint` is that of its data, `updated` when a trial last said something."""
 
     id: int
     name: str
@@ -206,12 +207,13 @@ def _drivers(session: Session, study: int, now: float) -> tuple[DriverLine, ...]
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """One trial: the ledger's row and its structure as columns, its attempts and its evaluations."""
+    """One trial: the ledger's row and its structure as columns, its attempts, evaluations and coordinate checks."""
 
     row: Mapping[str, Any]
     structure: Mapping[str, Any] | None
     attempts: tuple[Mapping[str, Any], ...]
     points: tuple[Mapping[str, Any], ...]
+    coordinates: tuple[Mapping[str, Any], ...]
 
 
 def trial(database: Database, study: int, number: int) -> TrialRecord | None:
@@ -223,11 +225,13 @@ def trial(database: Database, study: int, number: int) -> TrialRecord | None:
         structure = session.get(StructureRow, row.structure_id) if row.structure_id is not None else None
         attempts = session.scalars(select(Attempt).where(Attempt.trial_id == row.id).order_by(Attempt.attempt)).all()
         points = session.scalars(select(PointRow).where(PointRow.trial_id == row.id).order_by(PointRow.step)).all()
+        looks = session.scalars(select(CoordinatesRow).where(CoordinatesRow.trial_id == row.id).order_by(CoordinatesRow.step))
         return TrialRecord(
             _columns(row),
             None if structure is None else _columns(structure),
             tuple(_columns(attempt) | {"host": session.get_one(Driver, attempt.driver_id).host} for attempt in attempts),
             tuple(_columns(point) for point in points),
+            tuple(_columns(look) for look in looks),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -47,6 +48,7 @@ def serve(
         shown = allowed[0] if allowed else host
         place = f"http://{f'[{shown}]' if ':' in shown else shown}:{listening.getsockname()[1]}"
         say(f"dashboard: {place}/" if secret is None else f"dashboard: {place}{LOGIN}?token={secret}")
+        gc.freeze()  # what is loaded by now stays: looking through it again and again would hold up answers
         uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dashboards import frontier, law_view, multipliers, simplices, taxonomy
+from dashboards import coordinates, frontier, law_view, multipliers, simplices, taxonomy
 from dashboards.groups import group
 from dashboards.style import SOFT, empty_figure
 from dashboards.web.asked import Asked, leaders, number
 from dashboards.web.sampling import LEFT_OUT, MOST_DRAWN, pareto, sample, strata
 from dashboards.web.snapshot import Index
+from storage.coordinates import movements
 from storage.schema import TRIAL_STATES
 
 if TYPE_CHECKING:
@@ -117,6 +118,18 @@ def draw_taxonomy(asked: Asked) -> Figure:
     if drawn.data:
         drawn.layout["scene"]["camera"] = {"eye": {"x": 1.4, "y": -1.45, "z": 0.6}, "center": {"x": 0, "y": 0, "z": -0.14}}
     return drawn
+
+
+def moved(asked: Asked) -> coordinates.CoordinatesData:
+    """The coordinate checks of dense and the best structures that have been checked."""
+    now = asked.snapshot
+    known = now.remembered("movements", lambda: movements(asked.watch.database, asked.record.id))
+    return coordinates.coordinates_data(known, leaders(now, asked.rows()))
+
+
+def draw_coordinates(asked: Asked) -> Figure:
+    """Change of activations over width, by kind of layer."""
+    return coordinates.coordinates_figure(moved(asked))
 
 
 def draw_simplex(asked: Asked, side: simplices.Side) -> Figure:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from dashboards.diagram import GREEK
-from dashboards.numbers import MISSING, decimal_text, interval_text, scientific, seconds_text
+from dashboards.numbers import MISSING, decimal_text, interval_text, scientific, seconds_text, signed, verdict_text
 from dashboards.style import DARK_OF
 from space.structure import Structure
 
@@ -50,18 +50,24 @@ def _environment() -> Environment:
         "flops": lambda value: MISSING if value is None else scientific(value),
         "seconds": seconds_text,
         "decimals": lambda value, digits=3: MISSING if value is None else decimal_text(value, digits),
+        "signed": signed,
+        "verdict": verdict_text,
         "percent": lambda value: MISSING if value is None else f"{100 * value:.0f} %",
         "count": lambda value: f"{int(value):,}".replace(",", "\u202f"),
         "multiplier": lambda value: MISSING if value is None else decimal_text(math.exp(value), 2),
         "when": when,
-        "short": lambda seconds: when(seconds)[5:16] if seconds is not None else MISSING,
         "interval": interval,
         "tone": tone,
-        "key": lambda key: quote(key, safe=""),
+        "key": _quoted,
         "query": urlencode,
         "version": lambda _: metadata.version("einsearch"),
     }
     return environment
+
+
+@lru_cache(maxsize=4096)
+def _quoted(key: str) -> str:
+    return quote(key, safe="")
 
 
 def when(seconds: float | None) -> str:

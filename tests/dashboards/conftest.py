@@ -14,6 +14,7 @@ import pytest
 from dashboards.story import ReportBundle
 from space.structure import Structure
 from storage import results
+from storage.coordinates import Movement
 from storage.laws import LawSet, Run, laws, leaderboard
 from storage.queries import POINT_COLUMNS, TRIAL_COLUMNS
 
@@ -120,6 +121,14 @@ class World:
         noise = np.random.default_rng(1).normal(0, 0.1, len(known))
         return pd.DataFrame({"number": known["number"], "mean": known["value"] + noise, "sd": 0.1})
 
+    def movements(self) -> list[Movement]:
+        """Activations that move a little less where the layer is wide."""
+        tried = self.trials.groupby(["key", "structure", "width"], sort=False).size()
+        return [
+            Movement(key, name, int(width), 16, int(count), (0.9, 0.2, 1.3 * (width / 128) ** -0.1, 0.7, 1.1))
+            for (key, name, width), count in tried.items()
+        ]
+
     def bundle(self, study: str = "first-look", **more: Any) -> ReportBundle:
         settings = {"trials": len(self.trials), "depth": 3, "context": 128, "seed": 0, "corpus": "python"}
         return ReportBundle(
@@ -142,6 +151,7 @@ class World:
             provenance={"study": study, "data fingerprint (SHA-256)": "3f0c9a5e" * 8},
             timed=self.laws,
             predictions=self.predictions(),
+            movements=self.movements(),
             **more,
         )
 

@@ -45,7 +45,7 @@ def colours(value: Any) -> set[str]:
 
 def test_every_plot_is_drawn_at_every_size_in_svg_and_plain_lists(world: Any) -> None:
     figures = drawn(world)
-    assert len(figures) == (14 if world.laws is None else 19 if len(world.leaderboard) > 1 else 18)
+    assert len(figures) == (15 if world.laws is None else 20 if len(world.leaderboard) > 1 else 19)
     for figure in figures.values():
         assert {trace["type"] for trace in figure["data"]} <= {"scatter", "scatter3d", "scatterternary"}
         assert "bdata" not in json.dumps(figure)

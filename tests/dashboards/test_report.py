@@ -199,5 +199,5 @@ def test_the_law_of_size_and_data_is_told_as_far_as_it_is_known() -> None:
         runs.append(Run("dense", f"{params:g}", 6 * params * tokens, loss, tokens, 6 * params))
     known = surface_law(runs, 6e13)
     text = surface_text(known.to_dict())
-    assert f"{known.loss:.3f} nats" in text and known.verdict in text and "N^-0.40 and D^-0.30" in text
+    assert f"{known.loss:.3f} nats" in text and known.verdict in text and "N^−0.40 and D^−0.30" in text
     assert surface_text(surface_law(runs[:1], 6e13).to_dict()) == "not enough sizes of dense models for it"

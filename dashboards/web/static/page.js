@@ -62,6 +62,7 @@
     if (place.clientWidth < 480) narrow(figure.layout);
     if (scene && figure.layout.scene) figure.layout.scene.camera = scene;
     figure.layout.uirevision = "kept";
+    place.style.minHeight = figure.layout.height + "px";
     await Plotly.react(place, figure.data, figure.layout, CONFIG);
     if (!card.listens) {
       card.listens = true;

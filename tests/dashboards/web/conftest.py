@@ -8,16 +8,17 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from starlette.types import ASGIApp
 
 from benchmarks.synthetic import write_study
 from dashboards.web.app import create_app
-from dashboards.web.security import trusted_hosts
+from dashboards.web.security import Gate, trusted_hosts
 from space.structure import Structure
 from storage.database import Database
 from storage.ledger import Ledger
@@ -25,6 +26,7 @@ from storage.studies import PlannedTrial, create_study
 
 NASTY = "<script>document.title='owned'</script>"
 TRIALS = 40
+HOSTS = trusted_hosts("127.0.0.1")
 NO_BROWSER = (
     "no chromium on this machine, so no page was looked at: install it (Debian: apt-get install chromium) and run again"
 )
@@ -46,11 +48,12 @@ class Answer(NamedTuple):
 
 
 class Site(NamedTuple):
-    """A running server."""
+    """A running server, and the application behind its gate."""
 
     port: int
     database: Database
     url: str
+    behind: ASGIApp
 
     @property
     def base(self) -> str:
@@ -63,29 +66,37 @@ class Site(NamedTuple):
         with contextlib.closing(connection):
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path + ("?" + urlencode(query) if query else ""), body, sent)
-            answer = connection.getresponse()
-            if answer.getheader("content-type", "").startswith("text/event-stream"):
-                return Answer(answer.status, dict(answer.getheaders()), answer.readline())
-            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            with connection.getresponse() as answer:
+                headers = {name.lower(): value for name, value in answer.getheaders()}
+                endless = headers.get("content-type", "").startswith("text/event-stream")
+                return Answer(answer.status, headers, answer.readline() if endless else answer.read())
 
 
 @contextlib.contextmanager
 def served(url: str, token: str | None = None, foresight: list[str] | None = None) -> Iterator[Site]:
     """A server in a thread, on any free port."""
     with Database.open(url) as database:
-        app = create_app(database, url, token=token, hosts=trusted_hosts("127.0.0.1"), foresight=foresight)
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
-        listening = config.bind_socket()
-        listening.listen()
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield Site(listening.getsockname()[1], database, url)
-        finally:
-            server.should_exit = True
-            thread.join()
-            listening.close()
+        gate = create_app(database, url, token=token, hosts=HOSTS, foresight=foresight)
+        assert isinstance(gate, Gate)
+        with listening(gate) as port:
+            yield Site(port, database, url, gate.app)
+
+
+@contextlib.contextmanager
+def listening(app: ASGIApp, lifespan: Literal["on", "off"] = "on") -> Iterator[int]:
+    """Serve an application in a thread; gives the port."""
+    config = uvicorn.Config(app, port=0, lifespan=lifespan, log_level="warning", timeout_graceful_shutdown=1)
+    bound = config.bind_socket()
+    bound.listen()
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread.start()
+    try:
+        yield bound.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        bound.close()
 
 
 def planned(structure: str, rung: int = 0, width: int = 64) -> PlannedTrial:
@@ -148,10 +159,10 @@ def site(filled: str) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def guarded(filled: str) -> Iterator[Site]:
-    """The same, behind a token."""
-    with served(filled, token="a-secret") as running:
-        yield running
+def guarded(site: Site) -> Iterator[Site]:
+    """The same application, behind a token."""
+    with listening(Gate(site.behind, "a-secret", HOSTS), "off") as port:
+        yield site._replace(port=port)
 
 
 @pytest.fixture(scope="session")

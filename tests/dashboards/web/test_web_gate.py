@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import http.client
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +180,6 @@ def test_anything_but_loopback_wants_a_token() -> None:
 
 
 def test_the_command_prints_the_token_once_and_wants_it(filled: str) -> None:
-    import http.client
-
     command = [sys.executable, "-m", "einsearch", "dashboard", "--db", filled, "--port", "0", "--host", "0.0.0.0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -188,12 +188,12 @@ def test_the_command_prints_the_token_once_and_wants_it(filled: str) -> None:
             found = re.fullmatch(r"dashboard: http://0\.0\.0\.0:(\d+)/login\?token=([\w-]{43})\n", line)
             assert found, line
             connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=30)
-            for headers, status in (({}, 401), ({"authorization": f"Bearer {found[2]}"}, 200)):
-                connection.request("GET", "/api/v1/studies", headers=headers)
-                answer = connection.getresponse()
-                answer.read()
-                assert answer.status == status
-            connection.close()
+            with closing(connection):
+                for headers, status in (({}, 401), ({"authorization": f"Bearer {found[2]}"}, 200)):
+                    connection.request("GET", "/api/v1/studies", headers=headers)
+                    with connection.getresponse() as answer:
+                        answer.read()
+                    assert answer.status == status
         finally:
             process.terminate()
         rest = process.communicate()

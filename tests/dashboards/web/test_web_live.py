@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -91,24 +94,21 @@ def test_points_and_results_of_another_process_are_drawn(running: Site, writer: 
 
 
 def test_the_stream_says_what_changed(running: Site, writer: subprocess.Popen[str]) -> None:
-    import http.client
-    import json
-
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
-    connection.request("GET", "/studies/1/events")
-    answer = connection.getresponse()
-    assert answer.getheader("content-type", "").startswith("text/event-stream")
+    with closing(connection):
+        connection.request("GET", "/studies/1/events")
+        with connection.getresponse() as answer:
+            assert answer.getheader("content-type", "").startswith("text/event-stream")
+            first = event(answer)
+            record(writer, 1)
+            while event(answer)["trials"] == first["trials"]:  # the driver that joined may be told first
+                pass
 
-    def event() -> dict[str, str]:
-        while True:
-            line = answer.readline().decode()
-            if line.startswith("data: "):
-                found: dict[str, str] = json.loads(line[6:])
-                return found
 
-    first = event()
-    record(writer, 1)
-    while event()["trials"] == first["trials"]:  # the driver that joined may be told first
-        pass
-    answer.close()
-    connection.close()
+def event(answer: http.client.HTTPResponse) -> dict[str, str]:
+    """The next event of the stream."""
+    line = ""
+    while not line.startswith("data: "):
+        line = answer.readline().decode()
+    found: dict[str, str] = json.loads(line[6:])
+    return found

@@ -73,3 +73,16 @@ def test_learning_rates_of_factors_follow_from_the_settings(site: Site) -> None:
     text = site.ask("/studies/1/checks").text
     assert "Every trial ran at the base learning rate 0.003" in text
     assert "A 8 · B 8" in text and "A 0.012 · B 0.012" in text  # monarch at width 64: 0.003 * 64 / (2 * 8)
+
+
+def test_coordinates_are_drawn_and_their_slopes_told(site: Site) -> None:
+    """Synthetic trials move alike at every width, but for a tenth of luck."""
+    assert "far enough apart" in site.ask("/studies/2/checks").text
+    text = site.ask("/studies/1/checks").text
+    assert "After 16 steps" in text and text.count('<td class="num">+0.') + text.count('<td class="num">−0.') >= 10
+    rows = list(csv.DictReader(io.StringIO(site.ask("/api/v1/studies/1/plots/coordinates/csv").text)))
+    assert {float(row["x"]) for row in rows} == {64, 128, 256}
+    logits = [float(row["y"]) for row in rows if "logits" in row["text"]]
+    assert logits == pytest.approx([0.5 * math.log(16)] * len(logits), rel=0.11)
+    looks = site.ask("/api/v1/studies/1/trials/3").json["coordinates"]
+    assert [look["step"] for look in looks] == [4, 8, 16] and looks[-1]["up"] > looks[0]["up"] > 0
