@@ -24,5 +24,6 @@ def surroundings(common: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(common / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_worker_niceness", "0")  # else tests that are at work beside them leave Ray's workers next to nothing
         patch.setenv("PYTHONPATH", str(ROOT))
         yield

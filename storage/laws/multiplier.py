@@ -15,7 +15,7 @@ import numpy as np
 
 from storage.laws.law_set import DENSE, LawSet
 from storage.laws.posterior import Draws
-from storage.laws.power_law import PowerLaw, log_compute_at
+from storage.laws.power_law import PowerLaw, log_compute_at, log_loss_at
 from storage.laws.run import Array, Run, finite
 
 
@@ -44,7 +44,7 @@ def log_multiplier(fits: LawSet, key: str, spent: float) -> tuple[float, Array]:
 
 def log_losses(draws: Draws, x: Array) -> Array:
     """log loss of every law at its own x = log C (S,), by draw, (D, S)."""
-    return np.asarray(np.log(draws.l_inf[:, None] + np.exp(draws.log_b - draws.exponent * x)))
+    return log_loss_at(x, draws.l_inf[:, None], draws.log_b, draws.exponent)
 
 
 def log_multipliers(fits: LawSet, spent: Array, losses_drawn: Array | None = None) -> tuple[Array, Array]:

@@ -29,9 +29,8 @@ LEAST_SHARE = 1e-9
 
 
 def log_loss_at(x: Array, l_inf: Array, log_b: Array, exponent: Array) -> Array:
-    """log L at x = log C; all arguments broadcast."""
-    reducible = np.exp(log_b - exponent * x)
-    return np.asarray(np.log(l_inf + reducible), dtype=np.float64)
+    """log L at x = log C; all arguments broadcast. Finite however large the loss: draws of ill-known laws may be absurd."""
+    return np.asarray(np.logaddexp(_log(l_inf), log_b - exponent * x), dtype=np.float64)
 
 
 def log_compute_at(log_loss: Array, l_inf: Array, log_b: Array, exponent: Array, x_trusted: Array | float) -> Array:
@@ -41,11 +40,18 @@ def log_compute_at(log_loss: Array, l_inf: Array, log_b: Array, exponent: Array,
     answer) a straight line in (log C, log L) continues it with its own slope: bounded where an ill-known
     L_inf would send the answer to infinity.
     """
-    edge = np.maximum(np.exp(log_b - exponent * x_trusted), LEAST_SHARE * np.maximum(l_inf, LEAST_SHARE))
-    log_edge, share = np.log(l_inf + edge), edge / (l_inf + edge)
-    beyond = x_trusted + (log_edge - log_loss) / (exponent * share)
-    within = (log_b - np.log(np.maximum(np.exp(log_loss) - l_inf, edge))) / exponent
+    floor = _log(l_inf)
+    edge = np.maximum(log_b - exponent * x_trusted, np.log(LEAST_SHARE) + np.maximum(floor, np.log(LEAST_SHARE)))
+    log_edge = np.logaddexp(floor, edge)
+    beyond = x_trusted + (log_edge - log_loss) / (exponent * np.exp(edge - log_edge))
+    above = np.maximum(log_loss, log_edge)
+    within = (log_b - np.maximum(above + np.log1p(-np.exp(floor - above)), edge)) / exponent
     return np.asarray(np.where(log_loss < log_edge, beyond, within), dtype=np.float64)
+
+
+def _log(l_inf: Array) -> Array:
+    """log L_inf; that of none is that of next to nothing."""
+    return np.asarray(np.log(np.maximum(l_inf, 1e-300)))
 
 
 @dataclass(frozen=True)

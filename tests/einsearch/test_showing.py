@@ -173,7 +173,7 @@ def test_a_figure_is_a_file(einsearch: Any, whole: Made, suffix: str) -> None:
 def test_figures_are_listed_and_mistakes_are_said(einsearch: Any, whole: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     listed = einsearch("plot", "--list").out.splitlines()
-    assert sum(not line.startswith(" ") for line in listed) == 12 and max(map(len, listed)) <= 80
+    assert sum(not line.startswith(" ") for line in listed) == len(DRAWINGS) and max(map(len, listed)) <= 80
     for wrong, says in (
         (["plot"], "--list"),
         (["plot", "fronteer", "--db", whole.url], "no figure 'fronteer'; there are frontier"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import check_grad, minimize, minimize_scalar
 
 from storage.laws.chinchilla import fit_surface
-from storage.laws.power_law import REACH, PowerLaw
+from storage.laws.power_law import REACH, PowerLaw, log_compute_at, log_loss_at
 from storage.laws.robust import HUBER_DELTA, TIGHT, objective
 
 LAW = PowerLaw(0.9, 7.5, 0.3, 1e11, 1e12)
@@ -29,6 +31,15 @@ def test_inversion_is_finite_and_decreasing_for_any_loss(loss: float, factor: fl
     more, less = float(LAW.compute_at(loss)), float(LAW.compute_at(loss * factor))
     assert np.isfinite(more)
     assert more > less > 0
+
+
+@pytest.mark.parametrize(("l_inf", "log_b", "exponent"), [(1.5, 3000.0, 150.0), (1.5, 3000.0, 0.5), (0.0, 900.0, 0.01)])
+def test_draws_that_are_absurd_overflow_nowhere(l_inf: float, log_b: float, exponent: float) -> None:
+    law, x = (np.array(l_inf), np.array(log_b), np.array(exponent)), np.array([-5.0, 1.0, 30.0])
+    log_loss = log_loss_at(x, *law)
+    exact = [float((Decimal(l_inf) + (Decimal(log_b) - Decimal(exponent) * Decimal(at)).exp()).ln()) for at in x.tolist()]
+    assert log_loss == pytest.approx(exact, rel=1e-12)
+    assert np.isfinite(log_compute_at(log_loss, *law, 20.0)).all()
 
 
 def test_inversion_is_smooth_where_it_leaves_the_law() -> None:
