@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from storage.status import StudyStatus
     from trainers.corpus import Corpus
 
-PROPOSALS = 8
+PROPOSALS = 7
 """Trials beyond the plan where no budget is given."""
 
 PACKAGES = ("einsearch", "torch", "optuna", "ray", "sqlalchemy", "numpy")
