@@ -36,7 +36,7 @@ TABLES = [
         ("number", "structure", "state", "loss", "value", "flops", "omega", "finished"),
         ("up", "down"),
         (1, 300),
-        ({}, {"state": "completed"}, {"kind": "random", "rung": 1}, {"structure": "1/2", "size": 200}),
+        ({}, {"state": "completed"}, {"kind": "random", "rung": 1}, {"structure": "1/2", "size": 100}),
     )
 ]
 

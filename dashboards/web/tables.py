@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from dashboards.web.snapshot import Array, Index, Mask, Snapshot
+from dashboards.web.snapshot import Index, Mask, Snapshot
 from storage.schema import TRIAL_KINDS, TRIAL_STATES, TrialKind, TrialState
 
 Column = Literal[
@@ -33,7 +33,7 @@ Column = Literal[
 ]
 """What the table can be sorted by."""
 
-MOST_ROWS = 200
+MOST_ROWS = 100
 
 
 class TrialQuery(BaseModel):
@@ -81,27 +81,36 @@ def page(snapshot: Snapshot, query: TrialQuery) -> TrialPage:
 
 def _order(snapshot: Snapshot, column: Column, order: str) -> npt.NDArray[np.int32]:
     """(T,) rows in the order of a column, equal ones by number, those without a value last."""
-    keys = sort_keys(snapshot, column)
-    return np.argsort(keys if order == "up" else -keys, kind="stable").astype(np.int32)
+    down = order == "down"
+    if column in ("structure", "omega", "psi", "nu"):
+        keys = _ranks(snapshot, column, down)
+    else:
+        keys = sort_keys(snapshot, column)
+        keys = -keys if down else keys
+    return np.argsort(keys, kind="stable").astype(np.int32)
 
 
-def sort_keys(snapshot: Snapshot, column: Column) -> Array:
+def sort_keys(snapshot: Snapshot, column: Column) -> npt.NDArray[Any]:
     """(T,) numbers that sort as the column does; NaN where a trial has none, which comes last either way."""
     if column == "structure":
-        return _ranks(snapshot)
+        return np.where(snapshot.structure >= 0, _ranks(snapshot, column, False), np.nan)
     if column in ("kind", "state"):
-        return (snapshot.kind if column == "kind" else snapshot.state).astype(np.float64)
+        return snapshot.kind if column == "kind" else snapshot.state
     if column in ("omega", "psi", "nu"):
         return snapshot.place(column)
     return snapshot.numbers[column]
 
 
-def _ranks(snapshot: Snapshot) -> Array:
-    names = snapshot.structures.names
-    rank = np.empty(len(names) + 1)
-    rank[:-1][np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)] = np.arange(len(names))
-    rank[-1] = np.nan
-    return np.asarray(rank[snapshot.structure])
+def _ranks(snapshot: Snapshot, column: Column, down: bool) -> npt.NDArray[Any]:
+    """(T,) place of each trial's structure in the order of a column; trials without one come last.
+
+    Integers of 16 bits, where they are wide enough: these are sorted several times as fast as the values.
+    """
+    structures = snapshot.structures
+    values = structures.names if column == "structure" else structures.place[:, ("omega", "psi", "nu").index(column)]
+    rank = np.unique(np.asarray(values), return_inverse=True)[1]
+    ranks = np.append(rank.max(initial=0) - rank if down else rank, len(rank))
+    return ranks.astype(np.int16 if len(rank) < 2**15 else np.int32)[snapshot.structure]
 
 
 def _matching(snapshot: Snapshot, query: TrialQuery) -> Mask:

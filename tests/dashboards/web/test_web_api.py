@@ -82,7 +82,7 @@ def test_a_plot_is_plain_lists(site: Site) -> None:
 
 def test_a_plot_as_csv_has_its_points(site: Site) -> None:
     rows = list(csv.DictReader(io.StringIO(site.ask("/api/v1/studies/1/plots/steering/csv").text)))
-    trials = site.ask("/api/v1/studies/1/trials", query={"size": 200}).json["trials"]
+    trials = site.ask("/api/v1/studies/1/trials", query={"size": 100}).json["trials"]
     measured = {row["number"]: math.exp(row["value"]) for row in trials if row["value"] is not None}
     drawn = {
         int(float(row["x"])): float(row["y"]) for row in rows if row["trace"] in ("baseline", "known", "proposal", "random")

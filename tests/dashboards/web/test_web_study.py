@@ -49,7 +49,7 @@ def test_what_the_search_foresaw_is_drawn_against_what_came(filled: str) -> None
     with served(filled, foresight=[sys.executable, "-c", FORESIGHT]) as site:
         rows = list(csv.DictReader(io.StringIO(site.ask("/api/v1/studies/1/plots/foresight/csv").text)))
         drawn = {float(row["x"]): float(row["y"]) for row in rows if "foreseen" in row["text"]}
-        trials = {row["number"]: row for row in site.ask("/api/v1/studies/1/trials", query={"size": 200}).json["trials"]}
+        trials = {row["number"]: row for row in site.ask("/api/v1/studies/1/trials", query={"size": 100}).json["trials"]}
         wanted = {math.exp(0.25): trials[3]["value"], math.exp(-0.5): trials[11]["value"]}
         assert drawn == pytest.approx({x: math.exp(value) for x, value in wanted.items()})
         assert "Of 2 trials that were foreseen" in site.ask("/studies/1/steering").text

@@ -34,7 +34,7 @@ def test_the_frontier_is_what_no_other_point_beats(points: list[tuple[float, flo
         assert kept != beaten
 
 
-@given(st.lists(st.integers(0, 5), max_size=200), st.integers(1, 50))
+@given(st.lists(st.integers(0, 5), max_size=100), st.integers(1, 50))
 def test_a_sample_is_within_its_limit_and_spares_small_groups(groups: list[int], limit: int) -> None:
     stratum = np.array(groups, dtype=np.int64)
     kept = sample(stratum, limit)
@@ -57,7 +57,7 @@ def test_strata_cover_the_range_evenly_in_logarithm() -> None:
 def test_rows_come_in_order_with_missing_ones_last(site: Site, column: Any, order: Any) -> None:
     with site.database.reading() as session:
         snapshot = read_snapshot(session, 1)
-    found = page(snapshot, TrialQuery(sort=column, order=order, size=200))
+    found = page(snapshot, TrialQuery(sort=column, order=order, size=100))
     assert len(found.rows) == found.matching == TRIALS
     keys = sort_keys(snapshot, column)[found.rows]
     known = keys[~np.isnan(keys)].tolist()
@@ -69,11 +69,11 @@ def test_rows_come_in_order_with_missing_ones_last(site: Site, column: Any, orde
 
 
 def test_filters_agree_with_the_database(site: Site) -> None:
-    rows = site.ask("/api/v1/studies/1/trials", query={"size": 200}).json["trials"]
+    rows = site.ask("/api/v1/studies/1/trials", query={"size": 100}).json["trials"]
     assert len(rows) == TRIALS
     for name in ("state", "kind", "rung", "width"):
         for value in {row[name] for row in rows}:
-            found = site.ask("/api/v1/studies/1/trials", query={"size": 200, name: value}).json
+            found = site.ask("/api/v1/studies/1/trials", query={"size": 100, name: value}).json
             assert [row["number"] for row in found["trials"]] == [row["number"] for row in rows if row[name] == value]
             assert found["matching"] == len(found["trials"])
     found = site.ask("/api/v1/studies/1/trials", query={"structure": "MONA"}).json["trials"]
