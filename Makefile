@@ -1,6 +1,6 @@
 # make search    set up everything and run the main job: a search over structures, on real text, in minutes
 # make test      set up everything the tests need, and run them
-# make faults    the long part of the fault suite: hundreds of kills, clusters that lose machines (about 25 minutes)
+# make faults    the long part of the fault suite: hundreds of kills, clusters that lose machines (about 20 minutes)
 # make check     style, types and formatting
 
 PYTHON ?= python3

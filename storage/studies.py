@@ -76,9 +76,8 @@ def create_study(
 ) -> StudyRecord:
     """Create a study and queue its plan in one transaction; return the recorded one where it exists.
 
-    Trials are numbered from 0 in the order of the plan. Of several callers at once, one creates and the
-    others return what it recorded. Of an existing study the budget may grow; its plan and versions stay as
-    recorded.
+    Trials are numbered from 0 in the order of the plan. Of several callers at once, one creates and the others return what it
+    recorded. Of an existing study the budget may grow; its plan and versions stay as recorded.
 
     Args:
         settings: JSON; what makes two runs of a study the same study.
@@ -87,9 +86,8 @@ def create_study(
         checkpoints: where they go, a folder or a URI; None to leave it open, or as recorded.
 
     Raises:
-        StudyError: the settings differ from the recorded ones (says which, given against recorded), the
-            budget is below 1, below the plan or below the recorded one, the name is empty or too long, or a
-            setting is not JSON.
+        StudyError: the settings differ from the recorded ones (says which, given against recorded), the budget is below 1,
+            below the plan or below the recorded one, the name is empty or too long, or a setting is not JSON.
     """
     check_study(name, trials, len(plan), seed, target_compute)
     conditions = {
@@ -98,18 +96,18 @@ def create_study(
         "flop_convention": flop_convention,
         "target_compute": float(target_compute),
     }
-    proposals = [Proposal.of(item.structure, item.rung, item.width, item.config) for item in plan]
+    proposals, plain = [Proposal.of(item.structure, item.rung, item.width, item.config) for item in plan], _plain(settings)
     with database.session() as session:
         database.lock(session, CREATION_LOCK)
         study = session.scalar(select(Study).where(Study.name == name))
         if study is not None:
-            _check_same(study, _plain(settings) | conditions, trials, changeable)
-            study.budget, study.settings, study.target_compute = trials, _plain(settings), float(target_compute)
+            _check_same(study, plain | conditions, trials, changeable)
+            study.budget, study.settings, study.target_compute = trials, plain, float(target_compute)
             study.checkpoints = checkpoints or study.checkpoints
             return _record(study)
         study = Study(
             name=name,
-            settings=_plain(settings),
+            settings=plain,
             budget=trials,
             **conditions,
             versions=dict(versions or {}),
