@@ -109,10 +109,11 @@ HEAD = (
 
 INTRODUCTION = """# Speed of structured layers
 
-Forward + backward. `python -m benchmarks.layers` measures this and writes it, in parts that are merged. Versions run in turns.
-Times are the least of all turns; "× dense" is the median over turns of the ratio within one. Dense is `torch.nn.Linear`, or our
-dense layer where that is faster (16 bits on a CPU without 16-bit products). Textbook versions that would take long run on an
-eighth of the tokens, and count eight times. Memory is the peak of tensors in a pass, beyond what was held before.
+Forward + backward. `python -m benchmarks.layers` measures this and writes it, in parts that are merged. Versions run in
+turns, and freed memory is kept by the process. Times are the least of all turns; "× dense" is the median over turns of the
+ratio within one. Dense is `torch.nn.Linear`, or our dense layer where that is faster (16 bits on a CPU without 16-bit
+products). Textbook versions that would take long run on an eighth of the tokens, and count eight times. Memory is the peak of
+tensors in a pass, beyond what was held before.
 """
 
 

@@ -167,7 +167,8 @@ def _unknown(text: str, name: str, rho: Fraction | None) -> str:
         return f"{text!r}: {name} needs the exponent of its rank, such as {name}:1/4, or a rank, such as {name}:rank=4"
     if rho is not None and catalogue.theta_of(name) is not None:
         cores = f" (with {name[3:]} cores: block_tensor_train{name[3:]}:{rho})" if re.fullmatch("btt[36]", name) else ""
-        return f"{text!r}: {name} takes no exponent; write {name!r}{cores}"
+        blocks = f", or {name}:blocks=4 for four blocks" if name == "monarch" else ""
+        return f"{text!r}: {name} takes no exponent; write {name!r}{blocks}{cores}"
     more = [f"{family}{k}" for family in catalogue.CORES for k in range(3, len(FACTORS) + 1)]
     known = [*catalogue.FIXED, *catalogue.FAMILIES, *catalogue.PAPER, *more]
     close = difflib.get_close_matches(name, known, n=1)

@@ -54,6 +54,19 @@ class Structure:
         return cls._feasible(parsing.parse(text))
 
     @classmethod
+    def of(cls, given: Structure | str) -> Structure:
+        """A structure as it is, or the one that a text names.
+
+        Raises:
+            StructureError: as `parse`, or where `given` is neither.
+        """
+        if isinstance(given, Structure):
+            return given
+        if isinstance(given, str):
+            return cls.parse(given)
+        raise StructureError(f"structure is {given!r}; give a Structure, or a text such as 'monarch' or 'btt:1/4'")
+
+    @classmethod
     def from_theta(cls, theta: Iterable[float | Fraction]) -> Structure:
         """The structure of 7, 18, 41, ... numbers; floats within 1e-7 of a fraction with a small denominator become it.
 

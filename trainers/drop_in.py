@@ -155,7 +155,7 @@ def _choose(
 ) -> dict[str, tuple[nn.Module, Structure]]:
     """The layers to replace, by their first name, and what each becomes."""
     by_pattern = structure if isinstance(structure, Mapping) else {"*": structure}
-    parsed = {p: Structure.parse(s) if isinstance(s, str) else s for p, s in by_pattern.items()}
+    parsed = {p: Structure.of(s) for p, s in by_pattern.items()}
     linears = dict(plain_linears(model))
     for argument, patterns in (("skip", skip), ("structure", parsed if isinstance(structure, Mapping) else ())):
         for pattern in patterns:

@@ -54,7 +54,7 @@ class EinsumLinear(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.structure = Structure.parse(structure) if isinstance(structure, str) else structure
+        self.structure = Structure.of(structure)
         what = f"layer {d_in} -> {d_out}, {self.structure}"
         kind = torch.get_default_dtype() if dtype is None else dtype
         if kind not in DTYPES:
@@ -108,7 +108,7 @@ class EinsumLinear(nn.Module):
         Raises:
             StructureError: where the last dimension of `x` is not `d_in`, or its type is not that of the weights.
         """
-        if x.shape[-1] != self.d_in:
+        if x.shape[-1:] != (self.d_in,):
             raise StructureError(f"{self}: input of shape {tuple(x.shape)}; its last dimension must be {self.d_in}")
         kind = x.device.type
         factors = self._factors()

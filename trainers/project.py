@@ -61,7 +61,7 @@ def project(
     Raises:
         StructureError: where `weight` is not a finite matrix of floats, or `bias` does not fit it.
     """
-    parsed = Structure.parse(structure) if isinstance(structure, str) else structure
+    parsed = Structure.of(structure)
     _check(weight, bias)
     d_out, d_in = weight.shape
     blank = EinsumLinear(d_in, d_out, parsed, bias is not None, weight_norm=weight_norm, device="meta", dtype=weight.dtype)

@@ -267,6 +267,8 @@ def test_per_sample_gradients_by_vmap(plan: str) -> None:
         ((8, -1, "monarch"), {}, "d_out is -1"),
         ((8, 8.0, "monarch"), {}, "d_out is 8.0"),
         ((8, 8, "monark"), {}, "did you mean 'monarch'"),
+        ((8, 8, None), {}, "structure is None; give a Structure, or a text"),
+        ((8, 8, (0.5, 0, 0.5)), {}, r"structure is \(0.5, 0, 0.5\); give a Structure"),
         ((8, 8, "monarch"), {"dtype": torch.int64}, "dtype is torch.int64"),
         ((8, 8, "monarch"), {"dtype": torch.complex64}, "layer 8 -> 8, monarch: dtype is torch.complex64"),
         ((8, 8, "monarch"), {"dtype": torch.float8_e4m3fn}, "dtype is torch.float8_e4m3fn; .* one of torch.float32"),
@@ -275,7 +277,7 @@ def test_per_sample_gradients_by_vmap(plan: str) -> None:
     ],
 )
 def test_wrong_arguments_fail_at_construction(
-    arguments: tuple[int, int, str], options: dict[str, torch.dtype | str], message: str
+    arguments: tuple[Any, ...], options: dict[str, torch.dtype | str], message: str
 ) -> None:
     EinsumLinear(8, 8, "monarch")  # what is known of an equal width must not let another type pass
     with pytest.raises(StructureError, match=message):
@@ -285,6 +287,8 @@ def test_wrong_arguments_fail_at_construction(
 def test_an_input_of_another_width_fails_with_both_widths() -> None:
     with pytest.raises(StructureError, match=r"input of shape \(2, 7\); its last dimension must be 8"):
         EinsumLinear(8, 8, "monarch")(torch.randn(2, 7))
+    with pytest.raises(StructureError, match=r"input of shape \(\); its last dimension must be 8"):
+        EinsumLinear(8, 8, "monarch")(torch.tensor(1.0))
 
 
 def test_an_input_of_another_type_fails_with_both_types() -> None:
