@@ -11,9 +11,10 @@ from space.errors import StructureError
 from space.realization import Realization
 from space.structure import Structure
 from trainers.chain import Chain, chain_materialise
+from trainers.factors import products
 from trainers.plans.choice import execute
 from trainers.plans.problem import Problem
-from trainers.products import Edges, materialise, products
+from trainers.products import Edges, materialise
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """Types that weights may have."""

@@ -26,9 +26,10 @@ from torch import nn
 
 from space.errors import ConfigError, StructureError
 from space.realization import Realization
+from trainers.factors import products
 from trainers.layers import EinsumLinear
 from trainers.linears import is_linear
-from trainers.products import Edges, FactorName, products
+from trainers.products import Edges, FactorName
 
 Optimizer = Literal["adamw", "sgd"]
 

@@ -16,7 +16,8 @@ from space.errors import StructureError
 from space.realization import Realization
 from space.structure import Structure
 from trainers.chain import Chain, chain_contract, chain_materialise, chain_products
-from trainers.products import Edges, materialise, products
+from trainers.factors import products
+from trainers.products import Edges, materialise
 
 NAMES = [
     "kronecker3",

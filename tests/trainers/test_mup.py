@@ -11,10 +11,10 @@ from torch import nn
 
 from space.errors import ConfigError
 from space.structure import Structure
+from trainers.factors import products
 from trainers.gpt import GPT, GPTConfig
 from trainers.layers import EinsumLinear
 from trainers.mup import adam_multipliers, multipliers, parameter_groups, sgd_multipliers
-from trainers.products import products
 
 
 @pytest.mark.parametrize(
