@@ -1,26 +1,20 @@
 """Forward + backward of every reference structure against dense and textbook layers: `python -m benchmarks.layers`.
 
-The versions of a cell (one structure at one size) run in turns there and back, A B C D D C B A, so that what else the machine
-does falls on all of them. Times are the least of all turns. The ratio to dense is the median over turns of one turn's times:
-dense and ours run one right after the other there, at one speed of the processor. Where it is close to 1, these two take
-turns again. Textbook versions that would take long run on an eighth of the tokens, and count eight times. Freed memory is
-kept by the process, as a training loop's allocator does: which version faults in the pages of a large tensor would be chance.
-Rows go to a CSV file, which keeps those of earlier runs, and the report beside it is written anew from all of them: a long
-benchmark can be run in parts. What does not fit the time or memory is left out, and the report says so.
+The versions of a cell (one structure at one size) run in turns (`benchmarks.turns`). Textbook versions that would take long
+run on an eighth of the tokens, and count eight times. Rows go to a CSV file, which keeps those of earlier runs, and the
+report beside it is written anew from all of them: a long benchmark can be run in parts. What does not fit the time or memory
+is left out, and the report says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import ctypes
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -28,6 +22,7 @@ from torch import nn
 
 from benchmarks.layers_report import Row, Tuning, report
 from benchmarks.textbook import TwoBmm, TwoEinsum
+from benchmarks.turns import keep_freed_memory, timed, to_dense, until_sure
 from space.catalogue import PAPER
 from space.structure import Structure
 from trainers.layers import EinsumLinear
@@ -42,12 +37,6 @@ GPT2 = ((768, 2304), (768, 768), (768, 3072), (3072, 768))
 
 PART = 8
 """Parts of the tokens that a textbook version is tried on, and timed on where all of them would take too long."""
-
-CLOSE = 0.1
-"""How far from 1 the ratio to dense may be for more turns of these two."""
-
-M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
-"""Of glibc's `mallopt`."""
 
 LARGEST = 5e8
 """Bytes between the two products of a part beyond which a textbook version is left out: it holds several such tensors."""
@@ -67,13 +56,6 @@ class Settings:
         return {"device": self.device, "dtype": self.dtype}
 
 
-def keep_freed_memory() -> None:
-    """Have the C library give no memory back to the system; one other than glibc stays as it is."""
-    with suppress(AttributeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_MAX, 0)
-        ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
 def step(module: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> Callable[[], None]:
     """One forward and backward pass, gradients of the input and of all weights."""
     inputs = [x, *module.parameters()]
@@ -84,37 +66,6 @@ def step(module: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> Callable[[], N
             torch.cuda.synchronize()
 
     return run
-
-
-def timed(run: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def in_turns(runs: dict[str, Callable[[], None]], settings: Settings) -> dict[str, list[float]]:
-    """Seconds of each version in each turn, after one that does not count; at least one, then while there is time."""
-    timed(runs["ours"])
-    end = time.perf_counter() + settings.seconds
-    turns: list[dict[str, float]] = []
-    while not turns or (len(turns) < settings.repetitions and sum(turns[-1].values()) < end - time.perf_counter()):
-        back = len(turns) % 2
-        turns.append({name: timed(runs[name]) for name in (reversed(runs) if back else runs)})
-    return {name: [turn[name] for turn in turns] for name in runs}
-
-
-def to_dense(times: dict[str, list[float]]) -> float:
-    """Dense's time over ours, the median over turns."""
-    return median(dense / ours for dense, ours in zip(times["dense"], times["ours"], strict=True))
-
-
-def with_doubt(runs: dict[str, Callable[[], None]], settings: Settings) -> dict[str, list[float]]:
-    """Like `in_turns`, and dense and ours again in as many turns or more where they are close."""
-    times = in_turns(runs, settings)
-    if abs(to_dense(times) - 1) < CLOSE:
-        for name, seconds in in_turns({name: runs[name] for name in ("dense", "ours")}, settings).items():
-            times[name] += seconds
-    return times
 
 
 def textbook(
@@ -182,7 +133,7 @@ def measure(d_in: int, d_out: int, structures: list[str], settings: Settings) ->
         plan = choice.choose(layer.problem(x)).name
         tuning = autotune.seconds_spent()
         books, estimates = textbook(layer, x, dy, settings)
-        times = with_doubt({"dense": dense, "ours": ours, **books}, settings)
+        times = until_sure({"dense": dense, "ours": ours, **books}, settings.seconds, settings.repetitions)
         least = estimates | {version: min(seconds) for version, seconds in times.items()}
         e = layer.problem(x).edges
         yield Row(

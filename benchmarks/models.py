@@ -1,8 +1,8 @@
 """A training step of a whole GPT-2 with structured layers against the same model left dense: `python -m benchmarks.models`.
 
 The models are those that trials train, and differ in nothing else: embeddings, attention, norms and the dense head take what
-they take in the dense model, which bounds what a structure can gain. They take turns there and back; a time is the least of all
-turns, a ratio the median over turns. Plans are timed before, as in any first step.
+they take in the dense model, which bounds what a structure can gain. They run in turns (`benchmarks.turns`), after a first step
+that times plans.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from benchmarks.layers import Settings, in_turns, keep_freed_memory, to_dense
+from benchmarks.turns import keep_freed_memory, to_dense, until_sure
 from trainers.gpt import GPT, GPTConfig
 
 STRUCTURES = ("monarch", "btt:1/4", "tensor_train:1/4", "low_rank:1/2", "monarch3")
 CONTEXT = 256
+TURNS = 10
 
 
 def training_step(model: GPT, tokens: torch.Tensor) -> Callable[[], None]:
@@ -44,16 +45,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of turns for each structure")
     given = parser.parse_args()
     keep_freed_memory()
-    settings = Settings(torch.device("cpu"), torch.float32, given.sequences * CONTEXT, given.seconds, 10, ())
     tokens = torch.randint(0, 96, (given.sequences, CONTEXT + 1))
-    print(f"depth {given.depth}, {settings.tokens} tokens a step, {torch.get_num_threads()} threads\n")
+    print(f"depth {given.depth}, {given.sequences * CONTEXT} tokens a step, {torch.get_num_threads()} threads\n")
     print("| width | structure | parameters of dense's | ms | × dense |\n|---|---|---|---|---|")
     for width in given.widths:
         shape = {"width": width, "depth": given.depth, "context": CONTEXT}
         dense = GPT(GPTConfig(**shape))
         for name in STRUCTURES:
             ours = GPT(GPTConfig(structure=name, **shape))
-            times = in_turns({"dense": training_step(dense, tokens), "ours": training_step(ours, tokens)}, settings)
+            runs = {"dense": training_step(dense, tokens), "ours": training_step(ours, tokens)}
+            times = until_sure(runs, given.seconds, TURNS)
             share = parameters(ours) / parameters(dense)
             print(f"| {width} | {name} | {share:.1%} | {min(times['ours']) * 1e3:.0f} | {to_dense(times):.2f} |", flush=True)
 
