@@ -172,6 +172,39 @@ def test_a_rows_stride_is_respected_and_other_strides_are_copied() -> None:
                 torch.testing.assert_close(layer(view), layer(view.contiguous()))
 
 
+@pytest.mark.parametrize("structure", ["btt:1/4", "btt10", "btt13", "low_rank:1/2", "g2", "tt4", "monarch3", "dense"])
+def test_a_plan_keeps_no_more_than_it_says(structure: str) -> None:
+    """Counted in bytes of tensors that are saved for the backward pass, the input and what belongs to weights apart."""
+    given = Structure.from_theta(PAPER[structure]) if structure in PAPER else Structure.parse(structure)
+    layer, x = EinsumLinear(64, 64, given), torch.randn(8192, 64, requires_grad=True)
+    problem = layer.problem(x)
+    factors = [layer.get_parameter(product.factor) for product in layer.products]
+    for plan in (plan for plan in choice.PLANS if plan.supports(problem)):
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor, kept: dict[int, int] = kept) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes() // tensor.itemsize
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            y = plan(x, factors, None, problem)
+        kept.pop(x.untyped_storage().data_ptr(), None)
+        kept.pop(y.untyped_storage().data_ptr(), None)
+        weights = 4 * (layer.d_in * layer.d_out + sum(factor.numel() for factor in factors))
+        assert sum(kept.values()) <= len(x) * plan.kept(problem) + weights, plan.name
+
+
+def test_plans_that_keep_too_much_are_no_candidates_where_gradients_are_wanted() -> None:
+    layer = EinsumLinear(2048, 2048, Structure.from_theta(PAPER["btt13"]), device="meta")
+    problem = replace(layer.problem(torch.randn(16, 2048, device="meta")), device=torch.device("cpu"), grad=True)
+    assert choice.plan_named("strided").kept(problem) > 3 * (2048 + 2048)
+    found = [plan.name for plan in choice.candidates(problem)]
+    assert "strided" not in found
+    assert "strided-chunk1024k" in found
+    assert "strided" in [plan.name for plan in choice.candidates(replace(problem, grad=False))]
+
+
 def test_the_estimate_prefers_products_where_they_pay() -> None:
     def of(structure: str, d: int, tokens: int) -> str:
         layer = EinsumLinear(d, d, structure, device="meta")

@@ -31,6 +31,11 @@ class Chained:
         """The products, and what moves into and out of each."""
         return problem.tokens * (_chain(problem).macs + MOVE * _chain(problem).moved)
 
+    def kept(self, problem: Problem) -> int:
+        """The input of every product."""
+        chain = _chain(problem)
+        return (chain.moved + chain.padded_in - chain.padded_out) // 2
+
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
         chain = _chain(problem)
@@ -51,6 +56,10 @@ class ChainedParts:
     def cost(self, problem: Problem) -> float:
         """The products, a third of them twice, and what moves within a cache."""
         return problem.tokens * (4 / 3 * _chain(problem).macs + MOVE * _chain(problem).moved)
+
+    def kept(self, problem: Problem) -> int:  # noqa: ARG002
+        """Nothing."""
+        return 0
 
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""

@@ -53,6 +53,9 @@ PLANS: tuple[Plan, ...] = (
 HALF_PRODUCTS: tuple[Plan, ...] = (*PLAIN, Merged(), Strided(), Strided(swapped=True))
 """Plans that multiply inputs of 16 bits as they are."""
 
+KEPT = 2
+"""How often the room of its input and output a plan may keep for the backward pass: what needs more is not a fair exchange."""
+
 _pin: ContextVar[str | None] = ContextVar("pin", default=None)
 _estimate_only: ContextVar[bool] = ContextVar("estimate_only", default=False)
 
@@ -123,11 +126,13 @@ def candidates(problem: Problem) -> list[Plan]:
     """The plans that support `problem`, the cheapest by estimate first.
 
     A CPU that only emulates 16-bit products, tens of times slower than those of float32, is not asked for any. Of the plans
-    that materialise, which differ in how W is built, there is the cheapest.
+    that materialise, which differ in how W is built, there is the cheapest. None is there that keeps more for the backward pass
+    than `KEPT` times what the input and the output take.
     """
     emulated = problem.dtype in HALVES and _emulates_halves(problem.device)
     able = (plan for plan in PLANS if plan.supports(problem) and not (emulated and plan in HALF_PRODUCTS))
-    ordered = sorted(able, key=lambda plan: plan.cost(problem))
+    modest = (plan for plan in able if not problem.grad or plan.kept(problem) <= KEPT * (problem.d_in + problem.d_out))
+    ordered = sorted(modest, key=lambda plan: plan.cost(problem))
     materialised = [plan for plan in ordered if plan.name.startswith("materialised")]
     return [plan for plan in ordered if plan not in materialised[1:]]
 

@@ -46,6 +46,10 @@ class Grouped:
         e = edges_of(problem)
         return problem.tokens * (products_macs(e) + MOVE / 2 * (e.d_in + 2 * e.between + e.d_out))
 
+    def kept(self, problem: Problem) -> int:
+        """What lies between the products."""
+        return edges_of(problem).between
+
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
         e = edges_of(problem)

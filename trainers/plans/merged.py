@@ -40,6 +40,11 @@ class Merged:
         macs = (m * e.between * e.x1 + n * e.d_out * e.inner) / (UNITS if problem.dtype in HALVES else 1)
         return problem.tokens * (macs + 3 * MOVE * (e.d_in + e.between + e.d_out))
 
+    def kept(self, problem: Problem) -> int:
+        """What lies between the products, and the input, copied."""
+        e = edges_of(problem)
+        return e.between + e.d_in
+
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
         e = edges_of(problem)

@@ -66,6 +66,10 @@ class Native:
         e = edges_of(problem)
         return problem.tokens * (1.4 * products_macs(e) + VISIT * e.between + MOVE / 8 * (e.d_in + e.d_out))
 
+    def kept(self, problem: Problem) -> int:  # noqa: ARG002
+        """Nothing."""
+        return 0
+
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
         e = edges_of(problem)
@@ -91,6 +95,10 @@ class NativeMaterialised:
         """The dense product, and W built in place."""
         e = edges_of(problem)
         return problem.dense_macs + problem.d_in * problem.d_out * (4 * e.rho + MOVE)
+
+    def kept(self, problem: Problem) -> int:  # noqa: ARG002
+        """Nothing."""
+        return 0
 
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""

@@ -32,6 +32,11 @@ class Rows:
         copied = 0 if e.batch1 == e.batch2 == 1 else e.d_in * (e.gamma > 1 or not e.a_first) + e.between + e.d_out
         return problem.tokens * (products_macs(e) + 3 * MOVE * copied)
 
+    def kept(self, problem: Problem) -> int:
+        """What lies between the products, and the input where it is copied."""
+        e = edges_of(problem)
+        return e.between + e.d_in * (e.gamma > 1 or not e.a_first)
+
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
         e = edges_of(problem)
@@ -53,6 +58,10 @@ class Materialised:
     def cost(self, problem: Problem) -> float:
         """The dense product, and W built."""
         return problem.dense_macs + building_macs(problem)
+
+    def kept(self, problem: Problem) -> int:  # noqa: ARG002
+        """Nothing."""
+        return 0
 
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""

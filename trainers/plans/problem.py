@@ -75,6 +75,10 @@ class Plan(Protocol):
         """Estimated time of the forward pass in MACs of a large product."""
         ...
 
+    def kept(self, problem: Problem) -> int:
+        """Features of each token that it keeps for the backward pass, beyond the input as it was given."""
+        ...
+
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """The layer's output.
 

@@ -59,6 +59,11 @@ class Strided:
         moved = (1 if e.a_first else 2) * (e.d_in + e.d_out)
         return problem.tokens * (products_macs(e) + MOVE / 2 * moved + 2 * MOVE * e.between)
 
+    def kept(self, problem: Problem) -> int:
+        """What lies between the products, unless it is computed again."""
+        e = edges_of(problem)
+        return 0 if self.chunk else (swapped(e) if self.swapped else e).between
+
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
         e, (first, second) = edges_of(problem), factors

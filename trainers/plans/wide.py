@@ -30,6 +30,10 @@ class WideMaterialised:
         """The dense product, and W built."""
         return problem.dense_macs + building_macs(problem)
 
+    def kept(self, problem: Problem) -> int:  # noqa: ARG002
+        """Nothing."""
+        return 0
+
     def __call__(self, x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, problem: Problem) -> Tensor:
         """See `Plan`."""
         return wide_linear(x, matrix([factor.float() for factor in factors], problem), bias)
