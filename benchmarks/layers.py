@@ -181,11 +181,14 @@ def load(path: Path) -> dict[tuple[str, ...], Row]:
 
 
 def save(path: Path, rows: dict[tuple[str, ...], Row]) -> None:
+    """Whole or not at all: a run that is stopped loses no earlier one's rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
+    new = path.with_suffix(".csv.new")
+    with new.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [field.name for field in fields(Row)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in sorted(rows.values(), key=lambda row: row.order))
+    new.replace(path)
 
 
 def arguments() -> argparse.Namespace:
