@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DENSE = "dense"
 POINTS = 2500
 LEVEL = 0.9
+REACHED = 1.01
+"""A law whose runs come this near to the target is not drawn beyond them."""
 CAPTION = (
     "Lower and further left is better: bold points are the lowest loss each structure reached for its "
     "compute, lines the fitted laws with their 90 % bands, dotted where they go beyond what was run; grey "
@@ -110,7 +112,7 @@ def law_curve(laws: LawSet, key: str, target: float, size: int = 48) -> LawCurve
 
     law = laws.law(key)
     inside = np.geomspace(law.low, law.high, size) if law.high > law.low else np.array([law.low])
-    beyond = np.geomspace(law.high, target, size // 2 + 1)[1:] if target > law.high else np.array([])
+    beyond = np.geomspace(law.high, target, size // 2 + 1)[1:] if target > REACHED * law.high else np.array([])
     compute = np.concatenate([inside, beyond])
     low, high = laws.band(key, compute, LEVEL)
     loss = law.predict(compute)
@@ -127,13 +129,17 @@ def frontier_figure(data: FrontierData) -> Figure:
     for group in reversed(data.groups):
         traces += _group_traces(group, styles.get(group.key, DENSE_LOOK))
     y = axis("validation loss (nats per token)", **_range(data))
-    target = {"type": "line", "x0": data.target, "x1": data.target, "y0": 0, "y1": 1, "yref": "paper"}
-    shape = target | {"line": {"color": SOFT, "width": 1, "dash": "dot"}}
-    note = {"text": "target", "x": math.log10(data.target), "y": 1, "yref": "paper", "showarrow": False}
-    note |= {"xanchor": "right", "yanchor": "top", "xshift": -3, "font": {"size": 11}}
     arrangement = layout(500, xaxis=log_axis("training compute (FLOPs)"), yaxis=y, showlegend=True)
     legend = arrangement["legend"] | {"traceorder": "reversed"}
-    return figure(traces, arrangement | {"shapes": [shape], "annotations": [note], "legend": legend})
+    return figure(traces, arrangement | target_mark(data.target) | {"legend": legend})
+
+
+def target_mark(target: float) -> dict[str, Any]:
+    """Parts of a layout: a line at the study's target compute (FLOPs), and its name."""
+    line = {"type": "line", "x0": target, "x1": target, "y0": 0, "y1": 1, "yref": "paper"}
+    note = {"text": "target", "x": math.log10(target), "y": 1, "yref": "paper", "showarrow": False}
+    place = {"xanchor": "right", "yanchor": "top", "xshift": -3, "font": {"size": 11}}
+    return {"shapes": [line | {"line": {"color": SOFT, "width": 1, "dash": "dot"}}], "annotations": [note | place]}
 
 
 def _range(data: FrontierData) -> dict[str, Any]:

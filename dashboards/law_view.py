@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dashboards.frontier import LawCurve
+from dashboards.frontier import LawCurve, target_mark
 from dashboards.style import (
     AMBER,
     BLUE,
     MUTED,
     PURPLE,
-    SOFT,
     VERMILLION,
     Trace,
     axis,
@@ -85,11 +84,8 @@ def law_view_figure(data: LawViewData) -> Figure:
         "xaxis": log_axis("training compute (FLOPs)"),
         "yaxis": axis("validation loss (nats per token)", type="log", **_ticks(data)),
     }
-    target = {"type": "line", "x0": data.target, "x1": data.target, "y0": 0, "y1": 1, "yref": "paper"}
-    shape = target | {"line": {"color": SOFT, "width": 1, "dash": "dot"}}
-    return figure(
-        [band, law, *([beyond] if len(line) > split + 1 else []), *marks], layout(460, **axes, shapes=[shape], showlegend=True)
-    )
+    traces = [band, law, *([beyond] if len(line) > split + 1 else []), *marks]
+    return figure(traces, layout(460, **axes, **target_mark(data.target), showlegend=True))
 
 
 def residual_figure(data: LawViewData) -> Figure:

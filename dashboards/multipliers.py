@@ -57,13 +57,19 @@ def multipliers_data(leaderboard: DataFrame, limit: int = ROWS) -> MultipliersDa
     return MultipliersData(tuple(rows), max(len(known) - limit, 0))
 
 
-def multipliers_figure(data: MultipliersData) -> Figure:
-    """Marks with intervals on a log axis, the name above each row so that it costs no width."""
+def multipliers_figure(data: MultipliersData, seconds: bool = False) -> Figure:
+    """Marks with intervals on a log axis, the name above each row so that it costs no width.
+
+    Args:
+        seconds: the multipliers are of training time.
+    """
     if not data.rows:
         return empty_figure("No structure has a compute multiplier yet.")
     more = [f"and {data.hidden} more"] if data.hidden else []
     names = [_label(i, name) for i, name in enumerate([*(row.name for row in data.rows), *more])]
-    x = axis("compute multiplier (log scale)", **multiplier_axis(*_reach(data.rows)))
+    x = axis(
+        f"{'multiplier in seconds' if seconds else 'compute multiplier'} (log scale)", **multiplier_axis(*_reach(data.rows))
+    )
     y = {"visible": False, "range": [len(names) - 0.3, -0.9], "fixedrange": True}
     one = {
         "type": "line",

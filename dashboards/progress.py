@@ -44,6 +44,10 @@ RATES_CAPTION = (
     " the same."
 )
 
+MINUTE = 60.0
+FEW = 5
+"""Up to so many trials each has a mark of its own."""
+
 
 class ProgressData(NamedTuple):
     """(epoch seconds, number so far) of each final state."""
@@ -75,15 +79,24 @@ def progress_figure(data: ProgressData) -> Figure:
             "type": "scatter",
             "mode": "lines+markers" if len(line) == 1 else "lines",
             "name": state,
-            "x": [datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M:%S") for when, _ in line],
+            "x": [_moment(when) for when, _ in line],
             "y": [count for _, count in line],
             "line": {"color": STATES[state], "width": 2, "shape": "hv"},
         }
         for state, line in drawn.items()
     ]
-    return figure(
-        traces, layout(280, xaxis=axis("time (UTC)", type="date"), yaxis=axis("trials", rangemode="tozero"), showlegend=True)
-    )
+    x, y = axis("time (UTC)", type="date"), axis("trials", rangemode="tozero")
+    ends = [place for line in drawn.values() for place in line]
+    first, last, most = min(ends)[0], max(ends)[0], max(count for _, count in ends)
+    if last - first < MINUTE:
+        x["range"] = [_moment((first + last) / 2 + shift) for shift in (-MINUTE, MINUTE)]
+    if most <= FEW:
+        y["dtick"] = 1
+    return figure(traces, layout(280, xaxis=x, yaxis=y, showlegend=True))
+
+
+def _moment(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def rungs_figure(paths: Sequence[RungPath], highlight: Sequence[str]) -> Figure:

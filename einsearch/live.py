@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dashboards.answer import Leader
-from dashboards.terminal import FinishedTrial, LiveSnapshot, LiveView, RunningTrial
+from dashboards.terminal import LiveSnapshot, LiveView, RunningTrial
+from einsearch.observe import finished, rows_of
 from space.errors import EinsearchError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Watcher:
             flops_spent=float(self._trials["flops"].sum()),
             best=_best(done),
             running=tuple(_running(progress) for progress in running),
-            finished=tuple(_finished(row) for row in done[~done["number"].isin(self._earlier)].to_dict("records")),
+            finished=tuple(map(finished, rows_of(done[~done["number"].isin(self._earlier)]))),
         )
 
     def _is_stale(self) -> bool:
@@ -129,26 +130,4 @@ def _running(progress: Progress) -> RunningTrial:
         width=task.width,
         progress=report.progress if report is not None else 0.0,
         loss=math.nan if loss is None else loss,
-    )
-
-
-def _whole(value: Any) -> int:
-    """A number of a row; 0 for a trial that failed before it had a structure."""
-    import pandas as pd
-
-    return 0 if pd.isna(value) else int(value)
-
-
-def _finished(row: Mapping[Hashable, Any]) -> FinishedTrial:
-    return FinishedTrial(
-        number=int(row["number"]),
-        kind=row["kind"],
-        structure=row["structure"],
-        rung=_whole(row["rung"]),
-        width=_whole(row["width"]),
-        state=row["state"],
-        loss=float(row["loss"]),
-        multiplier=math.exp(row["value"]) if math.isfinite(row["value"]) else math.nan,
-        flops=float(row["flops"]),
-        seconds=float(row["seconds"]),
     )

@@ -10,6 +10,8 @@ from dashboards.answer import Leader
 from dashboards.terminal import FinishedTrial, LiveSnapshot, RunningTrial
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from storage.database import Database
     from storage.status import StudyStatus
 
@@ -91,9 +93,7 @@ class Observer:
         from storage.free_sql import sql
 
         quoted = "'" + self._study.replace("'", "''") + "'"
-        frame = sql(self._database, question.format(study=quoted, **more))
-        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-        return [{str(name): value for name, value in row.items()} for row in rows]
+        return rows_of(sql(self._database, question.format(study=quoted, **more)))
 
     def _running(self) -> Iterator[RunningTrial]:
         for row in self._ask(_RUNNING):
@@ -140,8 +140,14 @@ class Observer:
         return self._failures
 
 
+def rows_of(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
+    """The rows of a frame, None where one has no value."""
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
 def finished(row: Mapping[str, Any]) -> FinishedTrial:
-    """A trial that ended, from a row of `einsearch_trial_view`."""
+    """A trial that ended, from a row of `einsearch_trial_view` or of the trials' frame."""
     value = _number(row["value"])
     return FinishedTrial(
         number=int(row["number"]),

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from dashboards.web import api, live, optuna_views, pages
 from dashboards.web.fitting import Fitting
+from dashboards.web.library import plotly_js
 from dashboards.web.security import Gate
 from dashboards.web.state import State
 from dashboards.web.watch import Watch
@@ -30,8 +29,6 @@ ABOUT = (
 )
 THREADS = 4
 """Requests answered at once; each thread keeps memory of its own."""
-
-_YEAR = "public, max-age=31536000, immutable"
 
 
 def create_app(
@@ -62,15 +59,9 @@ def create_app(
     for part in (api.router, pages.router, live.router, optuna_views.router):
         app.include_router(part)
     app.mount("/assets", StaticFiles(packages=[("dashboards.web", "static")]))
-    app.add_api_route("/plotly.js", _plotly, include_in_schema=False)
+    app.add_api_route("/plotly.js", plotly_js, include_in_schema=False)
     _errors(app)
     return Gate(app, token, hosts)
-
-
-def _plotly() -> Response:
-    """plotly.js as the installed plotly package has it."""
-    place = Path(str(files("plotly").joinpath("package_data/plotly.min.js")))
-    return FileResponse(place, media_type="text/javascript", headers={"cache-control": _YEAR})
 
 
 def _errors(app: FastAPI) -> None:

@@ -17,9 +17,10 @@ from dashboards.foresight import foresight_text
 from dashboards.laws import surface_text
 from dashboards.layer_rates import CAPTION as LAYER_CAPTION
 from dashboards.web import records, summaries, tables, views
-from dashboards.web.api import LARGEST, Numbers, StudyId, TrialNumber, numbers, study_of, trial_row
+from dashboards.web.api import LARGEST, Numbers, StudyId, TrialNumber, numbers, study_of
 from dashboards.web.asked import Asked, leaders
 from dashboards.web.drawings import PLOTS
+from dashboards.web.rows import trial_rows
 from dashboards.web.state import State, state_of
 from dashboards.web.structure_plots import moved
 from dashboards.web.trial_plots import foreseen, rates
@@ -31,6 +32,9 @@ from storage.studies import StudyRecord
 
 PATIENCE = 0.25
 """Seconds that a page waits for a study that is read for the first time."""
+
+LATEST = 8
+"""Trials that ended last, on the overview."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -68,15 +72,14 @@ def overview(request: Request, study: StudyId) -> Response:
     state, record = _known(request, study)
     snapshot = state.watch.snapshot(study)
     found = records.overview(state.database, record, snapshot)
-    latest = tables.page(snapshot, tables.TrialQuery(sort="finished", size=25)).rows[:8]
-    rows = [trial_row(snapshot, row) for row in latest]
+    latest = tables.page(snapshot, tables.TrialQuery(sort="finished", size=LATEST)).rows
     return _page(
         request,
         record,
         "overview.html",
         "overview",
         found=found,
-        latest=rows,
+        latest=trial_rows(study, snapshot, latest),
         plots=["progress", "steering"],
         best=summaries.best_trial(snapshot),
     )
@@ -168,7 +171,7 @@ def structure(
     snapshot = state.watch.snapshot(study)
     rows = (state.fitting.get(study, snapshot.fit_version, "board").found or {}).get("rows", [])
     place = snapshot.structures.row.get(one.key, -2)
-    mine = [trial_row(snapshot, int(row)) for row in np.flatnonzero(snapshot.structure == place)[: summaries.ROWS]]
+    mine = np.flatnonzero(snapshot.structure == place)
     return _page(
         request,
         record,
@@ -180,8 +183,9 @@ def structure(
         facts=diagram_facts(data),
         diagram_caption=DIAGRAM_CAPTION,
         standing=next((row for row in rows if row["key"] == one.key), None),
-        trials=mine,
-        count=int((snapshot.structure == place).sum()),
+        trials=trial_rows(study, snapshot, mine[: summaries.ROWS].tolist()),
+        count=len(mine),
+        shown=summaries.ROWS,
         exponents=views.exponents(one),
         plots=[],
     )
@@ -193,7 +197,6 @@ def trials(request: Request, study: StudyId, query: Annotated[tables.TrialQuery,
     state, record = _known(request, study)
     snapshot = state.watch.snapshot(study)
     page = tables.page(snapshot, query)
-    rows = [trial_row(snapshot, row) for row in page.rows]
     lists = {name: summaries.present(snapshot, name) for name in ("rung", "width")}
     return _page(
         request,
@@ -202,7 +205,7 @@ def trials(request: Request, study: StudyId, query: Annotated[tables.TrialQuery,
         "trials",
         query=query,
         page=page,
-        rows=rows,
+        rows=trial_rows(study, snapshot, page.rows),
         kinds=TRIAL_KINDS,
         states=TRIAL_STATES,
         plots=[],

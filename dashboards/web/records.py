@@ -132,7 +132,8 @@ def studies(database: Database) -> list[StudyLine]:
 def find(database: Database, study: int) -> StudyRecord | None:
     """The study of an id, None where there is none."""
     with database.reading() as session:
-        return read_study(session, study) if session.get(Study, study) is not None else None
+        found = session.get(Study, study)  # held, so that it is asked for once
+        return read_study(session, study) if found is not None else None
 
 
 def overview(database: Database, record: StudyRecord, snapshot: Snapshot) -> Overview:

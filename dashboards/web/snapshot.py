@@ -52,6 +52,11 @@ class Structures:
         return {key: row for row, key in enumerate(self.keys)}
 
     @cached_property
+    def folded(self) -> list[tuple[str, str]]:
+        """Names and keys without regard to case."""
+        return [(name.casefold(), key.casefold()) for name, key in zip(self.names, self.keys, strict=True)]
+
+    @cached_property
     def full(self) -> Mask:
         """(S,) no parameter sharing and full rank: omega = 0 and psi = 1."""
         return np.asarray((self.place[:, 0] < 1e-6) & (self.place[:, 1] > 1 - 1e-6))
@@ -93,6 +98,11 @@ class Snapshot:
                 while len(self._memory) > _REMEMBERED:
                     self._memory.pop(next(iter(self._memory)))
         return found
+
+    @cached_property
+    def orders(self) -> dict[str, Any]:
+        """What `dashboards.web.ordering` has sorted of this snapshot, by column."""
+        return {}
 
     @cached_property
     def measured(self) -> Mask:

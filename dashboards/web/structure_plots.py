@@ -36,7 +36,9 @@ def draw_multipliers(asked: Asked, seconds: bool = False) -> Figure:
         )
         for r in known[: multipliers.ROWS]
     ]
-    return multipliers.multipliers_figure(multipliers.MultipliersData(tuple(rows), max(len(known) - multipliers.ROWS, 0)))
+    return multipliers.multipliers_figure(
+        multipliers.MultipliersData(tuple(rows), max(len(known) - multipliers.ROWS, 0)), seconds
+    )
 
 
 def draw_frontier(asked: Asked) -> Figure:

@@ -1,37 +1,16 @@
-"""The trial table: filter, sort and page, over a snapshot. Columns come from a list, never from a request's text."""
+"""The trial table: filter, sort and page, over a snapshot."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlencode
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from dashboards.web.snapshot import Index, Mask, Snapshot
+from dashboards.web.ordering import Column, ordered
+from dashboards.web.snapshot import Mask, Snapshot, Structures
 from storage.schema import TRIAL_KINDS, TRIAL_STATES, TrialKind, TrialState
-
-Column = Literal[
-    "number",
-    "structure",
-    "kind",
-    "state",
-    "rung",
-    "width",
-    "loss",
-    "value",
-    "flops",
-    "tokens",
-    "seconds",
-    "omega",
-    "psi",
-    "nu",
-    "attempts",
-    "created",
-    "finished",
-]
-"""What the table can be sorted by."""
 
 MOST_ROWS = 100
 
@@ -73,44 +52,10 @@ class TrialPage(NamedTuple):
 
 def page(snapshot: Snapshot, query: TrialQuery) -> TrialPage:
     """The page of a query. A page beyond the last one is empty."""
-    order = snapshot.remembered(("order", query.sort, query.order), lambda: _order(snapshot, query.sort, query.order))
+    order = ordered(snapshot, query.sort).towards(query.order)
     rows = order[_matching(snapshot, query)[order]] if query.filtered else order
     start = (query.page - 1) * query.size
     return TrialPage(rows[start : start + query.size].tolist(), len(rows), max(-(-len(rows) // query.size), 1))
-
-
-def _order(snapshot: Snapshot, column: Column, order: str) -> npt.NDArray[np.int32]:
-    """(T,) rows in the order of a column, equal ones by number, those without a value last."""
-    down = order == "down"
-    if column in ("structure", "omega", "psi", "nu"):
-        keys = _ranks(snapshot, column, down)
-    else:
-        keys = sort_keys(snapshot, column)
-        keys = -keys if down else keys
-    return np.argsort(keys, kind="stable").astype(np.int32)
-
-
-def sort_keys(snapshot: Snapshot, column: Column) -> npt.NDArray[Any]:
-    """(T,) numbers that sort as the column does; NaN where a trial has none, which comes last either way."""
-    if column == "structure":
-        return np.where(snapshot.structure >= 0, _ranks(snapshot, column, False), np.nan)
-    if column in ("kind", "state"):
-        return snapshot.kind if column == "kind" else snapshot.state
-    if column in ("omega", "psi", "nu"):
-        return snapshot.place(column)
-    return snapshot.numbers[column]
-
-
-def _ranks(snapshot: Snapshot, column: Column, down: bool) -> npt.NDArray[Any]:
-    """(T,) place of each trial's structure in the order of a column; trials without one come last.
-
-    Integers of 16 bits, where they are wide enough: these are sorted several times as fast as the values.
-    """
-    structures = snapshot.structures
-    values = structures.names if column == "structure" else structures.place[:, ("omega", "psi", "nu").index(column)]
-    rank = np.unique(np.asarray(values), return_inverse=True)[1]
-    ranks = np.append(rank.max(initial=0) - rank if down else rank, len(rank))
-    return ranks.astype(np.int16 if len(rank) < 2**15 else np.int32)[snapshot.structure]
 
 
 def _matching(snapshot: Snapshot, query: TrialQuery) -> Mask:
@@ -123,12 +68,11 @@ def _matching(snapshot: Snapshot, query: TrialQuery) -> Mask:
         if getattr(query, name) != "":
             found &= snapshot.numbers[name] == getattr(query, name)
     if query.structure:
-        found &= np.isin(snapshot.structure, _structures(snapshot, query.structure))
+        found &= _named(snapshot.structures, query.structure)[snapshot.structure]
     return found
 
 
-def _structures(snapshot: Snapshot, text: str) -> Index:
-    """Rows of the structures whose name holds the text, or whose key is the text."""
-    wanted, both = text.strip().casefold(), zip(snapshot.structures.names, snapshot.structures.keys, strict=True)
-    found = [row for row, (name, key) in enumerate(both) if wanted in name.casefold() or wanted == key.casefold()]
-    return np.array(found, dtype=np.int64)
+def _named(structures: Structures, text: str) -> Mask:
+    """(S + 1,) the structures whose name holds the text, or whose key is the text; at the end: none at all does not."""
+    wanted = text.strip().casefold()
+    return np.array([wanted in name or wanted == key for name, key in structures.folded] + [False])

@@ -58,15 +58,16 @@ def _environment() -> Environment:
         "when": when,
         "interval": interval,
         "tone": tone,
-        "key": _quoted,
+        "key": quoted,
         "query": urlencode,
-        "version": lambda _: metadata.version("einsearch"),
+        "version": cache(metadata.version),
     }
     return environment
 
 
 @lru_cache(maxsize=4096)
-def _quoted(key: str) -> str:
+def quoted(key: str) -> str:
+    """A key as part of an address."""
     return quote(key, safe="")
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from dashboards.web.ordering import prepare
 from dashboards.web.snapshot import Points, Snapshot, read_points, read_snapshot
 from space.errors import EinsearchError
 from storage.database import Database
@@ -170,6 +171,7 @@ class Watch:
         with suppress(EinsearchError):  # an unreachable database is reported where a page asks for it
             newest = self._newest()
             if newest is not None:
+                prepare(self.snapshot(newest))
                 self.points(newest)
         while not self._end.wait(LOOK_SECONDS):
             with suppress(EinsearchError):
@@ -194,6 +196,7 @@ class Watch:
         if time.monotonic() - kept.read < 2 * kept.cost or self.stamp(study) == kept.stamp:
             return False
         new = self._read(study)
+        prepare(new.snapshot)
         return new.snapshot is not kept.snapshot or new.drivers != kept.drivers
 
 

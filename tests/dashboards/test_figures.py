@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards import curves, frontier, law_plots, multipliers, simplices, steering, taxonomy
+from dashboards import curves, frontier, law_plots, multipliers, progress, simplices, steering, taxonomy
 from dashboards.groups import broken_line, group, multiplier_axis, thin
 from dashboards.paper import ranking
 from dashboards.plots import highlighted, plots
@@ -23,6 +23,31 @@ from dashboards.style import DARK_OF, empty_figure, looks
 from storage import results
 
 TARGET = 1e13
+
+
+def test_a_study_with_one_trial_has_an_axis_of_minutes() -> None:
+    """Not of milliseconds, and no mark for half a trial."""
+    found = progress.progress_figure(progress.ProgressData({"completed": ((1.8e9, 1),), "failed": ()})).layout
+    assert found.xaxis.range == ("2027-01-15 07:59:00", "2027-01-15 08:01:00") and found.yaxis.dtick == 1
+    many = tuple((1.8e9 + 60 * i, i + 1) for i in range(9))
+    found = progress.progress_figure(progress.ProgressData({"completed": many})).layout
+    assert found.xaxis.range is None and found.yaxis.dtick is None
+
+
+def test_a_law_that_was_run_to_the_target_goes_no_further(small: Any) -> None:
+    law = small.laws.law("dense")
+    near, far = (frontier.law_curve(small.laws, "dense", factor * law.high) for factor in (1.005, 2.0))
+    assert near.measured == len(near.compute) and far.measured < len(far.compute)
+    assert far.compute[-1] == pytest.approx(2 * law.high)
+
+
+def test_multipliers_in_seconds_say_so() -> None:
+    row = multipliers.MultiplierRow("monarch", 0.4, 0.2, 0.7, "ω = 0, ψ = 1")
+    titles = [
+        multipliers.multipliers_figure(multipliers.MultipliersData((row,), 0), seconds).layout.xaxis.title.text
+        for seconds in (False, True)
+    ]
+    assert titles == ["compute multiplier (log scale)", "multiplier in seconds (log scale)"]
 
 
 @pytest.fixture(params=["empty", "single", "small", "large"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -10,27 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from trainers import checkpoint, coordinates, flops, run
+from trainers import checkpoint, coordinates, run
 from trainers.config import TrialConfig
 from trainers.corpus import Corpus
 from trainers.gpt import GPT
-from trainers.run import TrainingRun, model_config
+from trainers.run import TrainingRun
 
-TINY: dict[str, Any] = {
-    "context": 16, "batch_size": 4, "warmup_steps": 3, "evaluations": 2, "eval_windows": 4, "precision": "fp32",
-}  # fmt: skip
+from .conftest import finish, tiny_run
 
 
 def tiny(corpus: Corpus, structure: str = "monarch", steps: int = 17, depth: int = 2) -> TrainingRun:
-    config = TrialConfig(structure=structure, width=32, depth=depth, budget_flops=1.0, **TINY)
-    per_step = flops.count(model_config(config, corpus.vocab_size)).total * config.tokens_per_step
-    return TrainingRun(dataclasses.replace(config, budget_flops=(steps + 0.5) * per_step), corpus, "cpu")
-
-
-def finish(one: TrainingRun) -> TrainingRun:
-    while not one.done:
-        one.advance()
-    return one
+    return tiny_run(corpus, structure, steps, depth=depth, context=16, batch_size=4, evaluations=2, eval_windows=4)
 
 
 def curve(one: TrainingRun) -> list[tuple[int, float, float, float]]:

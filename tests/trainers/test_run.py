@@ -12,25 +12,13 @@ from space.errors import CheckpointError, ConfigError, DataError
 from trainers import checkpoint, flops
 from trainers.config import TrialConfig
 from trainers.corpus import Corpus
-from trainers.run import TrainingRun, model_config
+from trainers.run import TrainingRun
 
-TINY: dict[str, Any] = {
-    "width": 32, "depth": 1, "context": 32, "batch_size": 8, "warmup_steps": 3, "evaluations": 4, "eval_windows": 16,
-    "precision": "fp32",
-}  # fmt: skip
+from .conftest import SMALL, finish, tiny_run
 
 
 def tiny(corpus: Corpus, structure: str = "dense", steps: int = 24, **settings: Any) -> TrainingRun:
-    """A run of exactly `steps` steps."""
-    config = TrialConfig(structure=structure, budget_flops=1.0, **(TINY | settings))
-    per_step = flops.count(model_config(config, corpus.vocab_size)).total * config.tokens_per_step
-    return TrainingRun(dataclasses.replace(config, budget_flops=(steps + 0.5) * per_step), corpus, "cpu")
-
-
-def finish(run: TrainingRun) -> TrainingRun:
-    while not run.done:
-        run.advance()
-    return run
+    return tiny_run(corpus, structure, steps, **settings)
 
 
 def timeless(run: TrainingRun) -> list[dict[str, Any]]:
@@ -161,7 +149,7 @@ def test_a_diverged_run_stays_diverged_when_resumed(python_corpus: Corpus) -> No
 
 
 def test_a_budget_within_the_warmup_is_refused(python_corpus: Corpus) -> None:
-    config = TrialConfig(structure="dense", budget_flops=1e6, **TINY)
+    config = TrialConfig(structure="dense", budget_flops=1e6, **SMALL)
     with pytest.raises(ConfigError, match=r"budget_flops = 1e\+06 pays for 0 steps.*at least 4"):
         TrainingRun(config, python_corpus)
 

@@ -41,6 +41,9 @@
   plotly.catch(() => {});
   const cards = () => Array.from(document.querySelectorAll("figure[data-plot]"));
   const address = (card) => card.dataset.src + (card.dataset.question ? "?" + card.dataset.question : "");
+  /* those in sight first, the others when the page has nothing better to do */
+  const inSight = (card) => { const place = card.getBoundingClientRect(); return place.bottom > 0 && place.top < window.innerHeight; };
+  const idle = () => new Promise((go) => { if (window.requestIdleCallback) requestIdleCallback(go, { timeout: 1000 }); else setTimeout(go, 50); });
   async function load(card) {
     const place = card.querySelector(".plot");
     try {
@@ -48,6 +51,7 @@
       if (!answer.ok) throw new Error("the server answered " + answer.status);
       card.plot = (await answer.json()).figure;
       await plotly;
+      if (!inSight(card)) await idle();
       await draw(card);
       card.dataset.drawn = String(Number(card.dataset.drawn || 0) + 1);
       place.classList.remove("failed");
@@ -71,8 +75,15 @@
   }
   function narrow(layout) {
     for (const name of ["xaxis", "yaxis"]) if (layout[name] && layout[name].type === "log" && !layout[name].tickvals) layout[name].nticks = 4;
+    if (layout.xaxis && layout.xaxis.ticktext) thin(layout.xaxis, 28);
     if (layout.scene && layout.scene.camera && layout.scene.camera.eye) for (const axis of ["x", "y", "z"]) layout.scene.camera.eye[axis] *= 1.55;
     if (layout.legend) layout.legend.font = Object.assign({}, layout.legend.font, { size: 11 });
+  }
+  /* so few written marks that none is tilted */
+  function thin(axis, letters) {
+    const longest = Math.max(...axis.ticktext.map((text) => text.length));
+    const step = Math.ceil((axis.tickvals.length * longest) / letters);
+    for (const name of ["tickvals", "ticktext"]) axis[name] = axis[name].filter((_, place) => place % step === 0);
   }
   function redrawAll() { for (const card of cards()) if (card.plot) draw(card); }
 

@@ -9,10 +9,11 @@ import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 from starlette.types import ASGIApp
 
@@ -109,7 +110,8 @@ def fill(database: Database) -> None:
     create_study(database, "empty", {}, 5, [], **RECORDED)
     one = create_study(database, "one", {}, 1, [planned("dense")], **RECORDED)
     run_one(database, one.id)
-    running = create_study(database, "running", {"rungs": [1e12]}, 9, [planned("dense"), planned("monarch")], **RECORDED)
+    rungs = {"rungs": [{"flops": 1e12}]}
+    running = create_study(database, "running", rungs, 9, [planned("dense"), planned("monarch")], **RECORDED)
     run_one(database, running.id)
     ledger = Ledger(database, running.id)
     claim: Any = ledger.claim(ledger.join())
@@ -227,3 +229,20 @@ def drawn(page: Page) -> None:
     for figure in page.query_selector_all("figure[data-plot]"):
         figure.scroll_into_view_if_needed()
         page.wait_for_function("figure => figure.dataset.drawn", arg=figure)
+
+
+def settled(visit: Visit, site: Site, path: str) -> None:
+    visit.page.goto(site.base + path)
+    drawn(visit.page)
+
+
+def sound(visit: Visit, allowed: tuple[str, ...] = ()) -> None:
+    """No fault in the console, nothing asked of another machine, nothing wider than the window, no fault of access."""
+    assert [fault for fault in visit.faults if not any(part in fault for part in allowed)] == []
+    assert {urlsplit(url).hostname for url in visit.asked if not url.startswith(("data:", "blob:"))} == {"127.0.0.1"}
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    found = Axe().run(visit.page).response["violations"]
+    serious = [
+        (one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []

@@ -135,6 +135,13 @@ def test_only_reading_methods_pass(site: Site) -> None:
             assert site.ask(path, method).status == 405, (method, path)
 
 
+def test_head_answers_as_get_does_without_the_body(site: Site) -> None:
+    for path in ("/studies", "/studies/1/trials", "/studies/99", "/api/v1/studies/1", "/plotly.js", "/assets/page.css"):
+        head, got = site.ask(path, "HEAD"), site.ask(path)
+        assert head.status == got.status and head.body == b"" and got.body, path
+        assert head.headers["content-type"] == got.headers["content-type"]
+
+
 def test_every_answer_forbids_foreign_and_inline_scripts(site: Site) -> None:
     for path in OURS:
         answer = site.ask(path)
@@ -185,12 +192,15 @@ def test_the_command_prints_the_token_once_and_wants_it(filled: str) -> None:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            found = re.fullmatch(r"dashboard: http://0\.0\.0\.0:(\d+)/login\?token=([\w-]{43})\n", line)
+            found = re.fullmatch(r"dashboard: http://127\.0\.0\.1:(\d+)/login\?token=([\w-]{43})\n", line)
             assert found, line
+            assert "--allow-host" in process.stdout.readline()
             connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=30)
             with closing(connection):
-                for headers, status in (({}, 401), ({"authorization": f"Bearer {found[2]}"}, 200)):
-                    connection.request("GET", "/api/v1/studies", headers=headers)
+                link = f"/login?token={found[2]}"
+                known = {"authorization": f"Bearer {found[2]}"}
+                for path, headers, status in (("/api/v1/studies", {}, 401), ("/api/v1/studies", known, 200), (link, {}, 303)):
+                    connection.request("GET", path, headers=headers)
                     with connection.getresponse() as answer:
                         answer.read()
                     assert answer.status == status

@@ -88,7 +88,7 @@ def test_points_and_results_of_another_process_are_drawn(running: Site, writer: 
     assert marks(page, "steering") == 0
     record(writer, 0)
     page.wait_for_function("() => document.querySelectorAll('#plot-steering .points path').length > 0")
-    page.wait_for_selector("text=2 of 9")
+    page.wait_for_selector("div:has(> dd:text('of 9 trials done')) > dt:text-is('2')")
     assert "1.28" in page.locator("#latest").inner_text()
     assert visit.faults == []
 

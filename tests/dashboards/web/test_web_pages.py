@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from .conftest import NASTY, PHONE, TRIALS, Site, Visit, drawn
+from .conftest import NASTY, PHONE, TRIALS, Site, Visit, settled, sound
 
 ENDS = ("", "/leaderboard", "/frontier", "/taxonomy", "/trials", "/rungs", "/steering", "/checks", "/provenance", "/optuna")
 DRAWN = ("/taxonomy", "/rungs", "/steering", "/trials", "/frontier", "/leaderboard", "")
@@ -49,23 +47,6 @@ def holds(found: set[tuple[int, int, int]], colour: str) -> bool:
 def colours(page: Page, name: str) -> set[tuple[int, int, int]]:
     """The colours of a plot on the screen."""
     return pixels(page.locator(f"#plot-{name}").screenshot())
-
-
-def settled(visit: Visit, site: Site, path: str) -> None:
-    visit.page.goto(site.base + path)
-    drawn(visit.page)
-
-
-def sound(visit: Visit, allowed: tuple[str, ...] = ()) -> None:
-    """No fault in the console, nothing asked of another machine, nothing wider than the window, no fault of access."""
-    assert [fault for fault in visit.faults if not any(part in fault for part in allowed)] == []
-    assert {urlsplit(url).hostname for url in visit.asked if not url.startswith(("data:", "blob:"))} == {"127.0.0.1"}
-    assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    found = Axe().run(visit.page).response["violations"]
-    serious = [
-        (one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found if one["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
 
 
 @pytest.mark.parametrize("path", FULL)
