@@ -36,6 +36,7 @@ from space.structure import Structure
 from storage import frames, queries, results
 from storage.books import book
 from storage.claims import Claim
+from storage.curves import measured as measured_trials
 from storage.database import Database
 from storage.engines import immediate
 from storage.filters import Filters
@@ -141,12 +142,16 @@ def written(url: str, name: str, rows: int | None) -> tuple[int, float, float]:
 
 
 def refits(database: Database) -> None:
-    """Laws of all structures through the database: the first time, after a new result, and in a process that begins."""
+    """Laws of all structures through the database: the first time, after a new result, and in a process that begins.
+
+    The results are those of the structure that has fewest, so that they do not become many when this is run again.
+    """
     study, url = open_study(database, "large"), database.location.url.render_as_string(hide_password=False)
     with database.session() as session:
         session.execute(delete(Fit).where(Fit.study_id == study.id))
     ledger = Ledger(database, study.id)
-    driver, structure = ledger.join(), structures(2, np.random.default_rng(0))[1]
+    driver, known = ledger.join(), measured_trials(database, study)
+    structure = Structure.parse(min(known, key=lambda key: known[key][0]))
 
     def laws(opened: Database) -> None:
         whole = book(opened, study, keep=True)

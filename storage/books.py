@@ -6,27 +6,25 @@ trials they are made of. Where these differ from the ledger's totals, the struct
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 
 from space.errors import DatabaseError
 from storage.curves import by_chunks, measured
 from storage.database import Database
-from storage.fits import save_fits, settings_hash, stored_fits
+from storage.fits import packed, save_fits, settings_hash, stored_fits, unpacked
 from storage.laws import DENSE, Book
 from storage.laws.book import Table
 from storage.laws.evidence import SHARES, SUMS, Scale
 from storage.laws.frontier import REASONS, Front, fronts
-from storage.laws.run import AXES, Array, by_structure
+from storage.laws.run import AXES, by_structure
 from storage.studies import StudyRecord
 
 EVIDENCE = "evidence"
-METHOD = 4
+METHOD = 5
 """Version of the numerics. What another version kept is not used."""
 
 Totals = dict[str, tuple[int, float]]
@@ -43,12 +41,14 @@ _HELD: WeakKeyDictionary[Database, dict[int, Held]] = WeakKeyDictionary()
 """The books that were last made of the studies of an open database, so that they are not read again after every result."""
 
 
-def book(database: Database, study: StudyRecord, *, keep: bool = False) -> Book | None:
+def book(database: Database, study: StudyRecord, *, keep: bool = False, ledger: Totals | None = None) -> Book | None:
     """The book of the study as the ledger stands; None without a usable dense run.
 
-    With `keep`, what had to be reduced anew is kept for the next time, where the database can be written.
+    With `keep`, what had to be reduced anew is kept for the next time, where the database can be written. Who has just read
+    what is `measured` gives it as `ledger`.
     """
-    ledger, held = measured(database, study), _HELD.get(database, {}).get(study.id)
+    ledger = measured(database, study) if ledger is None else ledger
+    held = _HELD.get(database, {}).get(study.id)
     if held is None or not held.totals.keys() <= ledger.keys():
         whole = _read(database, study, ledger, keep)
     else:
@@ -98,33 +98,23 @@ def _keep(database: Database, study: StudyRecord, whole: Book, stale: Totals) ->
         save_fits(database, study.id, EVIDENCE, payloads)
 
 
-def _packed(array: npt.NDArray[Any]) -> str:
-    """An array as base64 of little-endian numbers of eight bytes."""
-    kind = "<i8" if array.dtype.kind == "i" else "<f8"
-    return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode()
-
-
-def _unpacked(text: str, *shape: int, kind: str = "<f8") -> Array:
-    return np.frombuffer(base64.b64decode(text), kind).reshape(shape)
-
-
 def _packed_front(front: Front) -> dict[str, Any]:
     numbers = np.concatenate([*front.x, front.log_loss, *front.slope, front.low, front.high, [front.lowest]])
-    return {"numbers": _packed(numbers), "edge": front.edge, "runs": ",".join(front.run_ids), "points": _packed(front.counts)}
+    return {"numbers": packed(numbers), "edge": front.edge, "runs": ",".join(front.run_ids), "points": packed(front.counts)}
 
 
-def _front(packed: dict[str, Any]) -> Front:
-    numbers = _unpacked(packed["numbers"], -1)
+def _front(kept: dict[str, Any]) -> Front:
+    numbers = unpacked(kept["numbers"], -1)
     lines = numbers[:-5].reshape(5, -1)
-    counts = _unpacked(packed["points"], -1, len(REASONS), kind="<i8").astype(np.intp)
+    counts = unpacked(kept["points"], -1, len(REASONS), kind="<i8").astype(np.intp)
     low, high, lowest = numbers[-5:-3], numbers[-3:-1], float(numbers[-1])
-    return Front(lines[:2], lines[2], lines[3:], low, high, lowest, packed["edge"], tuple(packed["runs"].split(",")), counts)
+    return Front(lines[:2], lines[2], lines[3:], low, high, lowest, kept["edge"], tuple(kept["runs"].split(",")), counts)
 
 
 def _packed_table(table: Table) -> dict[str, Any]:
     scale, sums = table
-    return {"unit": scale.unit, "x_0": scale.x_0, "table": _packed(sums)}
+    return {"unit": scale.unit, "x_0": scale.x_0, "table": packed(sums)}
 
 
-def _table(packed: dict[str, Any]) -> Table:
-    return Scale(packed["unit"], packed["x_0"]), _unpacked(packed["table"], len(SUMS), SHARES.size)
+def _table(kept: dict[str, Any]) -> Table:
+    return Scale(kept["unit"], kept["x_0"]), unpacked(kept["table"], len(SUMS), SHARES.size)

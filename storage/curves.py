@@ -66,6 +66,7 @@ def measured(database: Database, study: StudyRecord) -> dict[str, tuple[int, flo
         .join(StructureRow, StructureRow.id == Total.structure_id)
         .where(Total.study_id == study.id, Total.state.in_(MEASURED))
         .group_by(StructureRow.id, StructureRow.key)
+        .having(func.sum(Total.trials) > 0)
     )
     with database.reading() as session:  # ten digits, for a sum depends on its order in the last ones
         return {key: (trials, float(f"{flops:.9e}")) for key, trials, flops in session.connection().execute(rows).all()}

@@ -1,9 +1,9 @@
 """Free SQL over the database, which can read and do nothing else.
 
 The views in `VIEWS` are documented and stay as they are (docs/database.md). One statement that starts with SELECT, WITH
-or VALUES is taken; on top of that SQLite opens the file read-only, refuses every action but reading,
-and is interrupted in time; PostgreSQL runs one statement of a read-only transaction under a timeout, on a
-connection that is closed afterwards.
+or VALUES is taken, without functions that act on a server; on top of that SQLite opens the file read-only, refuses every
+action but reading, and is interrupted in time; PostgreSQL runs one statement of a read-only transaction under a timeout, on
+a connection that is closed afterwards.
 """
 
 from __future__ import annotations
@@ -35,9 +35,17 @@ VIEWS = (
 )
 MOST_ROWS = 1_000_000
 SECONDS = 30.0
+SHORTEST, LONGEST = 0.001, 86400.0
+"""Time limits that a question can be given, seconds. PostgreSQL counts milliseconds, and takes none for no limit."""
 
 _LONGEST_VALUE = 100_000_000
 _OPENING = re.compile(r"(\s|\(|--[^\n]*(\n|$)|/\*.*?\*/)*(select|with|values)\b", re.IGNORECASE | re.DOTALL)
+_ACTING = re.compile(
+    r"\b(set_config|lo_\w+|pg_(?:(?:terminate|cancel)_backend|(?:try_)?advisory_\w+|notify|promote|reload_conf|logical_\w+))\b",
+    re.IGNORECASE,
+)
+"""PostgreSQL's functions that do more than read in a read-only transaction too: to other sessions, its own limits, files."""
+
 _ALLOWED = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
@@ -58,12 +66,12 @@ def sql(database: Database, text: str, *, seconds: float = SECONDS, most_rows: i
     >>> sql(database, "SELECT structure, min(loss) FROM einsearch_trial_view GROUP BY 1")    # doctest: +SKIP
 
     Args:
-        seconds: time limit.
+        seconds: time limit, from SHORTEST to LONGEST.
         most_rows: the largest answer that is taken.
 
     Raises:
-        UserError: not one reading statement, an error in it, too long, or too many rows; the message says
-            which.
+        UserError: not one reading statement, an error in it, a time limit that is none, too long, or too many rows; the message
+            says which.
         DatabaseError: the database cannot be used.
     """
     import pandas as pd
@@ -88,6 +96,10 @@ def sql_pieces(
 def _read(database: Database, text: str, seconds: float, most_rows: int, size: int = PIECE) -> Reading:
     if not _OPENING.match(text):
         raise UserError(f"{_short(text)}: only reading is allowed here; write one SELECT (views: {', '.join(VIEWS)})")
+    if acting := _ACTING.search(text):
+        raise UserError(f"{_short(text)}: {acting[1]} acts on the server; only reading is allowed here")
+    if not SHORTEST <= seconds <= LONGEST:
+        raise UserError(f"a time limit of {seconds:g} seconds: give one from {SHORTEST:g} to {LONGEST:g}")
     path, count = database.location.path, 0
     with translated(database.url_shown):
         reading = _postgresql(database, text, seconds, size) if path is None else _sqlite(path, text, seconds, size)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, Subquery, and_, exists, func, literal_column, or_
+from sqlalchemy import CTE, ColumnElement, Select, and_, exists, func, literal_column, or_
 from sqlalchemy import select as choose
 from sqlalchemy.orm import aliased
 
@@ -133,7 +133,8 @@ def attempts(filters: Filters = _ALL, limit: int | None = None, *, failed: bool 
 
     With `failed`, those that went wrong: with an error, failed or diverged.
     """
-    tried = [Attempt.attempt, Attempt.state, Attempt.start_flops, Attempt.flops, Attempt.seconds, Driver.host]
+    host = choose(Driver.host).where(Driver.id == Attempt.driver_id).scalar_subquery().label("host")
+    tried = [Attempt.attempt, Attempt.state, Attempt.start_flops, Attempt.flops, Attempt.seconds, host]
     ended = [Attempt.started, Attempt.ended, Attempt.error]
     trial = [Trial.number, Trial.kind, StructureRow.name, StructureRow.key, Trial.rung, Trial.width, Trial.state]
     wanted = (
@@ -141,7 +142,6 @@ def attempts(filters: Filters = _ALL, limit: int | None = None, *, failed: bool 
         .select_from(Attempt)
         .join(Trial, Trial.id == Attempt.trial_id)
         .join(Study, Study.id == Trial.study_id)
-        .join(Driver, Driver.id == Attempt.driver_id)
         .outerjoin(StructureRow, StructureRow.id == Trial.structure_id)
         .where(*([] if limit else filters.conditions()))
         .order_by(Trial.study_id, Trial.number, Attempt.attempt)
@@ -232,13 +232,17 @@ def _page(
     return wanted.join(found, _of(found)).limit(limit)
 
 
-def _first(filters: Filters, limit: int, has: Any = None, only: Sequence[ColumnElement[bool]] = ()) -> Subquery:
-    """Study and number of the first trials that match, of those that have rows of a model where one is given, or such rows."""
+def _first(filters: Filters, limit: int, has: Any = None, only: Sequence[ColumnElement[bool]] = ()) -> CTE:
+    """Study and number of the first trials that match, of those that have rows of a model where one is given, or such rows.
+
+    They are found once, whatever the order in which PostgreSQL's planner, which may know of few rows, joins tables to them.
+    """
     one = aliased(Trial)
     found = choose(one.study_id, one.number).where(*filters.conditions(one))
     if has is not None:
         found = found.where(exists().where(has.trial_id == one.id, *only))
-    return found.order_by(one.study_id, one.number).limit(limit).subquery()
+    first = found.order_by(one.study_id, one.number).limit(limit).cte("first_trials")
+    return first.prefix_with("MATERIALIZED", dialect="postgresql")
 
 
 def _of(pairs: Any) -> ColumnElement[bool]:

@@ -20,11 +20,11 @@ from space.edges import EDGES
 from space.errors import DatabaseError, StudyError
 from space.structure import Structure
 from storage import laws
-from storage.books import METHOD, book
+from storage.books import METHOD, Totals, book
 from storage.claims import PointLike
 from storage.curves import MEASURED, measured, runs
 from storage.database import Database
-from storage.fits import load_fit, save_fit, settings_hash
+from storage.fits import load_fit, packed, save_fit, settings_hash, unpacked
 from storage.laws.run import AXES, Axis
 from storage.schema import FINAL_STATES, StructureRow, Total, Trial
 from storage.studies import StudyRecord
@@ -101,17 +101,17 @@ def leaderboard(database: Database, study: StudyRecord, whole: Callable[[], laws
     import pandas as pd
 
     settings, spent = _settings(study, "standings"), _spent(database, study)
-    now = settings_hash({key: entry["measured"] for key, entry in spent.items() if entry["measured"][0]})
-    kept = load_fit(database, study.id, "standings", settings)
+    ledger = {key: entry["measured"] for key, entry in spent.items() if entry["measured"][0]}
+    now, kept = settings_hash(ledger), load_fit(database, study.id, "standings", settings)
     if kept is None or kept["measured"] != now:
-        kept = {"measured": now, "columns": _standings(study, _book(database, study) if whole is None else whole())}
+        kept = {"measured": now} | _standings(study, _book(database, study, ledger) if whole is None else whole())
         if whole is None:
             with contextlib.suppress(DatabaseError):
                 save_fit(database, study.id, "standings", settings, kept)
-    columns, words = dict(kept["columns"]), ("structure", "key", "verdict")
+    columns: dict[str, Any] = kept["words"] | dict(zip(NUMBERS, unpacked(kept["numbers"], len(NUMBERS), -1), strict=True))
     entries = [spent[key] for key in columns["key"]]
-    columns |= {name: [entry[name] for entry in entries] for name in ("flops", "seconds", "trials", "failed")}
-    kinds = dict.fromkeys(words, "str") | dict.fromkeys(("trials", "failed"), "int64")
+    columns |= {name: [entry[name] for entry in entries] for name in SPENT}
+    kinds = dict.fromkeys(WORDS, "str") | dict.fromkeys(("trials", "failed"), "int64")
     return pd.DataFrame({name: pd.Series(columns[name], dtype=kinds.get(name, "float64")) for name in COLUMNS})
 
 
@@ -164,6 +164,9 @@ COLUMNS = [
 ]
 """Columns of the leaderboard."""
 
+SPENT, WORDS = ("flops", "seconds", "trials", "failed"), ("structure", "key", "verdict")
+NUMBERS = [name for name in COLUMNS if name not in (*SPENT, *WORDS)]
+
 
 def _settings(study: StudyRecord, kind: str) -> dict[str, Any]:
     """What a fit depends on beside the trials."""
@@ -178,23 +181,21 @@ def _settings(study: StudyRecord, kind: str) -> dict[str, Any]:
     }
 
 
-def _book(database: Database, study: StudyRecord) -> laws.Book:
-    """The book of the study; raises as `lawset`."""
-    found = book(database, study, keep=True)
+def _book(database: Database, study: StudyRecord, ledger: Totals | None = None) -> laws.Book:
+    """The book of the study; `ledger` as `storage.books.book` takes it. Raises as `lawset`."""
+    found = book(database, study, keep=True, ledger=ledger)
     if found is None:
         raise _nothing_yet(study)
     return found
 
 
-def _standings(study: StudyRecord, whole: laws.Book) -> dict[str, list[Any]]:
-    """The leaderboard but for what was spent, column by column."""
+def _standings(study: StudyRecord, whole: laws.Book) -> dict[str, Any]:
+    """The leaderboard but for what was spent: its words column by column, its numbers packed."""
     fits = whole.both(draws=DRAWS, seed=study.seed)
     board = laws.rank(fits["compute"], fits["seconds"], study.target_compute, LEVEL)
-    named = [_identified(row.key) for row in board]
-    columns = {name: [entry[name] for entry in named] for name in named[0]}
-    columns |= {name: [getattr(row, name) for row in board] for name in COLUMNS if hasattr(board[0], name) and name != "key"}
-    kept = (name for name in COLUMNS if name in columns)
-    return {name: [None if value != value else value for value in columns[name]] for name in kept}
+    rows = [_identified(row.key) | vars(row) for row in board]
+    numbers = np.array([[row[name] for row in rows] for name in NUMBERS], dtype=np.float64)
+    return {"words": {name: [row[name] for row in rows] for name in WORDS}, "numbers": packed(numbers)}
 
 
 @lru_cache(maxsize=4096)
@@ -221,7 +222,7 @@ def _spent(database: Database, study: StudyRecord) -> dict[str, dict[str, Any]]:
     with database.reading() as session:
         for key, flops, seconds, trials, failed, count, spent in session.connection().execute(rows).all():
             numbers = {"flops": flops, "seconds": seconds, "trials": trials, "failed": failed}
-            found[key] = numbers | {"measured": [count, f"{spent:.9e}"]}
+            found[key] = numbers | {"measured": (count, float(f"{spent:.9e}"))}
     return found
 
 

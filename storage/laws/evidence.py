@@ -15,21 +15,22 @@ weight h^2. They add up over runs: a study is the sum of its structures, a struc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from storage.laws.frontier import Front
-from storage.laws.run import Array, Index
+from storage.laws.run import Array
 
 SHARES = np.append(np.linspace(0.0, 0.96, 65), [0.97, 0.98])
 """Candidates of L_inf as shares of the unit."""
 
-LATTICE = 16
+LATTICE, STEP = 16, 0.25
+"""Steps in which units move: sixteenths of an octave of the loss, and a quarter in log compute."""
 SUMS = ("w", "wd", "wdd", "wy", "wdy", "wyy", "v", "vk", "vkk")
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """Units that all structures of a study share. unit: nats, at most the lowest loss; x_0: log compute (seconds)."""
 
     unit: float
@@ -37,8 +38,8 @@ class Scale:
 
     @classmethod
     def of(cls, lowest: float, x_0: float) -> Scale:
-        """From the lowest loss of a study. It moves in steps, so that most new results leave the grid of L_inf as it is."""
-        return cls(float(2.0 ** (np.floor(np.log2(lowest) * LATTICE) / LATTICE)), x_0)
+        """From the lowest loss and a middling log compute of a study, so that most new results leave all sums as they are."""
+        return cls(float(2.0 ** (np.floor(np.log2(lowest) * LATTICE) / LATTICE)), round(x_0 / STEP) * STEP)
 
     @property
     def grid(self) -> Array:
@@ -53,10 +54,6 @@ class Sums:
     table: Array
     levels: Array
     slopes: Array
-
-    def take(self, nodes: Index) -> Array:
-        """(9, H, S) at places of the grid (H,)."""
-        return np.take(self.table, nodes, axis=1)
 
 
 def sums(fronts: list[Front], row: int, scale: Scale) -> Array:

@@ -70,9 +70,10 @@ def _identified(found: Posterior, scale: Scale, dense: Front, row: int) -> bool:
 
 def _laws(estimate: Draws, fronts: Mapping[str, Front], row: int) -> list[PowerLaw]:
     """The law of each structure, with the range of compute (seconds) that it was fitted on."""
-    ends = np.exp([(front.low[row], front.high[row]) for front in fronts.values()]).tolist()
-    parameters = zip(estimate.log_b[0].tolist(), estimate.exponent[0].tolist(), ends, strict=True)
-    return [PowerLaw(float(estimate.l_inf[0]), log_b, exponent, *reach) for log_b, exponent, reach in parameters]
+    l_inf, entries = float(estimate.l_inf[0]), list(fronts.values())
+    low, high = (np.exp(np.array(ends)[:, row]) for ends in ([one.low for one in entries], [one.high for one in entries]))
+    columns = (values.tolist() for values in (estimate.log_b[0], estimate.exponent[0], low, high))
+    return [PowerLaw(l_inf, *parameters) for parameters in zip(*columns, strict=True)]
 
 
 def _ends(draws: np.ndarray) -> tuple[float, float]:

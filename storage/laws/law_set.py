@@ -37,7 +37,7 @@ class RunEffect:
     budget: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class StructureLaw:
     """Law of one structure, with what it rests on.
 

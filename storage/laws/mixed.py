@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from storage.laws.evidence import Sums
 from storage.laws.run import Array, Index, Mask
 
 EXPONENT_PRIOR = (0.3, 0.2)
@@ -47,80 +48,80 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """log_evidence: (H,); mean and covariance of phi: (H, 3), (H, 3, 3); the rest serves `draw`."""
+    """log_evidence: (H,); mean and covariance of phi: (H, 3), (H, 3, 3).
+
+    inverse: covariance (cc, ct, tt) of u_s given phi, (3, H, S); at_zero: its mean (c_s, t_s) where c = a = 0, (2, H, S);
+    link: precision of u_s about (c, a), (2, H, S).
+    """
 
     log_evidence: Array
     mean: Array
     covariance: Array
-    info: Array
     inverse: Array
+    at_zero: Array
     link: Array
 
     def conditional(self, phi: Array, rng: np.random.Generator | None = None) -> tuple[Array, Array]:
         """c_s and t_s (H, S) given phi (H, 3): their mean, or a draw with a generator."""
-        c, a = phi.T[:2, :, None]
-        qc, qt = self.link
-        i_c, i_t = self.info[0] + qc * c, self.info[1] + qt * a
+        pull_c, pull_t = self.link[0] * phi[:, :1], self.link[1] * phi[:, 1:2]
         cc, ct, tt = self.inverse
-        level, exponent = cc * i_c + ct * i_t, ct * i_c + tt * i_t
+        level, exponent = self.at_zero[0] + cc * pull_c + ct * pull_t, self.at_zero[1] + ct * pull_c + tt * pull_t
         if rng is None:
             return level, exponent
         first, second = rng.standard_normal((2, *cc.shape))
         root = np.sqrt(cc)
-        level = level + root * first
-        exponent = exponent + ct / root * first + np.sqrt(np.maximum(tt - ct**2 / cc, 0.0)) * second
+        level += root * first
+        slope = ct / root
+        exponent += slope * first + np.sqrt(np.maximum(tt - slope**2, 0.0)) * second
         return level, exponent
 
 
-def solve(table: Array, levels: int, slopes: int, population: Mask, at: Settings) -> Solution:
+def solve(sums: Sums, population: Mask, at: Settings) -> Solution:
     """Solve the model for every setting.
 
     Args:
-        table: sums at the nodes of the settings (9, H, S), see `storage.laws.evidence.SUMS`.
-        levels, slopes: numbers of centres and slopes in all.
+        sums: of the structures (S,).
         population: (S,) False for dense.
         at: settings (H,).
     """
-    w, wd, wdd, wy, wdy, wyy = table[:6]
-    v, vk, vkk = table[6:].sum(axis=2) / at.sigma_q**2
-    level_weight = (at.sigma**-2)[:, None]
-    qc = np.where(population, (at.omega**-2)[:, None], FLAT)
-    qt = np.broadcast_to((at.tau**-2)[:, None], qc.shape)
-    i_c, i_t = wy * level_weight, -wdy * level_weight
-    cc, ct, tt = w * level_weight + qc, -wd * level_weight, wdd * level_weight + qt
-    determinant = cc * tt - ct**2
-    inverse = np.stack([tt / determinant, -ct / determinant, cc / determinant])
-    precision, info = _population(inverse, i_c, i_t, qc, qt)
+    w, wd, wdd, wy, wdy = np.take(sums.table[:5], at.node, axis=1)
+    wyy, v, vk, vkk = sums.table[5:].sum(axis=2)[:, at.node]
+    v, vk, vkk = (total / at.sigma_q**2 for total in (v, vk, vkk))
+    variance, own, shared = at.sigma[:, None] ** 2, at.omega[:, None] ** -2, at.tau[:, None] ** -2
+    link = np.stack([np.where(population, own, FLAT), np.broadcast_to(shared, w.shape)])
+    a, b = w + variance * link[0], wdd + variance * link[1]  # precisions of level and exponent, as multiples of sigma^-2
+    determinant = a * b - wd**2
+    scaled = np.stack([b, wd, a]) / determinant
+    at_zero = np.stack([scaled[0] * wy - scaled[1] * wdy, scaled[1] * wy - scaled[2] * wdy])
+    inverse = scaled * variance
+    precision, info = _population(inverse, at_zero, population, own[:, 0], shared[:, 0])
     precision[:, 1, 1] += v + EXPONENT_PRIOR[1] ** -2
-    precision[:, 1, 2] += v
-    precision[:, 2, 1] += v
-    precision[:, 2, 2] += v + at.bias**-2
+    precision[:, 1, 2] = precision[:, 2, 1] = v
+    precision[:, 2, 2] = v + at.bias**-2
     info[:, 1] += EXPONENT_PRIOR[0] * EXPONENT_PRIOR[1] ** -2 - vk
-    info[:, 2] -= vk
+    info[:, 2] = -vk
     covariance = np.linalg.inv(precision)
     mean = np.einsum("hij,hj->hi", covariance, info)
-    own = _summed(inverse[0], i_c, i_c) + 2 * _summed(inverse[1], i_c, i_t) + _summed(inverse[2], i_t, i_t)
-    own -= np.log(determinant).sum(axis=1) + wyy.sum(axis=1) * level_weight[:, 0]
-    own -= 2 * population.sum() * np.log(at.omega) + 2 * population.size * np.log(at.tau)
-    evidence = (own - vkk) / 2 - levels * np.log(at.sigma) - slopes * np.log(at.sigma_q)
-    evidence += np.einsum("hi,hi->h", mean, info) / 2 - np.linalg.slogdet(precision)[1] / 2 - np.log(at.bias)
-    return Solution(
-        np.asarray(evidence), mean, np.asarray(covariance, np.float64), np.stack([i_c, i_t]), inverse, np.stack([qc, qt])
-    )
+    explained = np.einsum("hs,hs->h", wy, at_zero[0]) - np.einsum("hs,hs->h", wdy, at_zero[1]) - wyy
+    evidence = (explained / variance[:, 0] - vkk - np.log(determinant).sum(axis=1)) / 2
+    evidence += (2 * population.size - int(sums.levels.sum())) * np.log(at.sigma) - int(sums.slopes.sum()) * np.log(at.sigma_q)
+    evidence -= population.sum() * np.log(at.omega) + population.size * np.log(at.tau) + np.log(at.bias)
+    evidence += np.einsum("hi,hi->h", mean, info) / 2 - np.linalg.slogdet(precision)[1] / 2
+    return Solution(np.asarray(evidence), mean, np.asarray(covariance, np.float64), inverse, at_zero, link)
 
 
-def _population(inverse: Array, i_c: Array, i_t: Array, qc: Array, qt: Array) -> tuple[Array, Array]:
-    """Precision (H, 3, 3) and information (H, 3) of phi from the centres, the structures integrated out."""
-    cc, ct, tt = inverse
-    precision, info = np.zeros((len(qc), 3, 3)), np.zeros((len(qc), 3))
-    precision[:, 0, 0] = qc.sum(axis=1) - _summed(qc, qc, cc)
-    precision[:, 0, 1] = precision[:, 1, 0] = -_summed(qc, qt, ct)
-    precision[:, 1, 1] = qt.sum(axis=1) - _summed(qt, qt, tt)
-    info[:, 0] = _summed(qc, cc, i_c) + _summed(qc, ct, i_t)
-    info[:, 1] = _summed(qt, ct, i_c) + _summed(qt, tt, i_t)
+def _population(inverse: Array, at_zero: Array, population: Mask, own: Array, shared: Array) -> tuple[Array, Array]:
+    """Precision (H, 3, 3) and information (H, 3) of phi from the centres, the structures integrated out.
+
+    own, shared: (H,) precisions of the levels of the population and of all exponents.
+    """
+    sides = np.stack([population, ~population]).astype(np.float64)
+    qc = np.stack([own, np.full_like(own, FLAT)], axis=1)
+    # not as a product of matrices: for sums this short its threads take longer to wake than to add
+    (cc, ct, tt), (level, exponent) = (np.einsum("khs,ps->khp", values, sides) for values in (inverse, at_zero))
+    precision, info = np.zeros((own.size, 3, 3)), np.zeros((own.size, 3))
+    precision[:, 0, 0] = (qc * sides.sum(axis=1) - qc**2 * cc).sum(axis=1)
+    precision[:, 0, 1] = precision[:, 1, 0] = -shared * (qc * ct).sum(axis=1)
+    precision[:, 1, 1] = shared * population.size - shared**2 * tt.sum(axis=1)
+    info[:, 0], info[:, 1] = (qc * level).sum(axis=1), shared * exponent.sum(axis=1)
     return precision, info
-
-
-def _summed(*factors: Array) -> Array:
-    """The sum over structures (H,) of a product of three (H, S), without arrays in between."""
-    return np.asarray(np.einsum("hs,hs,hs->h", *factors))

@@ -2,7 +2,7 @@
 
 | symbol | name | meaning |
 |---|---|---|
-| L_inf | l_inf | irreducible loss; a share of the unit of the grid, prior N(0.5, 0.25^2) |
+| L_inf | l_inf | irreducible loss; a share of the unit of the grid, all shares as likely beforehand |
 | sigma | | spread of runs in log loss: prior scaled inverse chi^2, 4 degrees of freedom at 0.75 % |
 | omega | | spread of the structures' levels in log loss, log-uniform |
 | tau | | spread of the structures' exponents, as a share of the pooled one: 3 to 24 % |
@@ -29,6 +29,7 @@ certainty. Spreads are those of a population: SAMPLE structures say as much abou
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,7 +40,6 @@ from storage.laws.evidence import SHARES, Sums
 from storage.laws.mixed import Settings, Solution, solve
 from storage.laws.run import Array, Index, Mask
 
-SHARE_PRIOR = (0.5, 0.25)
 SIGMA_PRIOR, SIGMA_DOF = 0.0075, 4.0
 TAU = (0.03, 0.06, 0.12, 0.24)
 TAU_WEIGHTS = (0.3, 0.4, 0.25, 0.05)
@@ -112,7 +112,18 @@ class _Problem:
         return Settings(node, sigma, np.full(node.size, self.sigma_q), omega / share, tau * slope / share, BIAS * slope / share)
 
     def solve(self, at: Settings) -> Solution:
-        return solve(self.sums.take(at.node), int(self.sums.levels.sum()), int(self.sums.slopes.sum()), self.population, at)
+        return solve(self.sums, self.population, at)
+
+    def draw(self, node: Index, spreads: Array, rng: np.random.Generator) -> tuple[Array, tuple[Array, Array]]:
+        """Pooled exponents (H,), and levels and exponents of all structures (H, S), one draw for each setting."""
+        found = self.solve(self.settings(node, *spreads))
+        share, root = self.share[node], np.linalg.cholesky(found.covariance)
+        phi = found.mean + np.einsum("hij,hj->hi", root, rng.standard_normal(found.mean.shape))
+        steepness = np.maximum(phi[:, 1], LEAST_EXPONENT)
+        phi[:, 1] = steepness * np.exp(self.budget / share / self.reach / steepness * rng.standard_normal(node.size))
+        level, exponent = found.conditional(phi, rng)
+        level += (self.own / share)[:, None] * rng.standard_normal(level.shape)
+        return phi[:, 1], (level, exponent)
 
 
 def sample(
@@ -133,14 +144,10 @@ def sample(
     thin, thinned = _thinned(sums, population)
     nodes, weights = _weigh(replace(whole, sums=thin, population=thinned))
     share, spreads = _choose(nodes, weights, draws, rng)
-    final = whole.solve(whole.settings(share, *spreads))
-    root = np.linalg.cholesky(final.covariance)
-    phi = final.mean + np.einsum("hij,hj->hi", root, rng.standard_normal(final.mean.shape))
-    steepness = np.maximum(phi[:, 1], LEAST_EXPONENT)
-    phi[:, 1] = steepness * np.exp(whole.budget / whole.share[share] / whole.reach / steepness * rng.standard_normal(draws))
-    level, exponent = final.conditional(phi, rng)
-    level += whole.own / whole.share[share][:, None] * rng.standard_normal(level.shape)
-    drawn = _laws((level, exponent), grid[share], spreads[0], phi[:, 1], x_0)
+    pooled, found = np.empty(draws), (np.empty((draws, population.size)), np.empty((draws, population.size)))
+    for piece in _pieces(draws, population.size):
+        pooled[piece], (found[0][piece], found[1][piece]) = whole.draw(share[piece], spreads[:, piece], rng)
+    drawn = _laws(found, grid[share], spreads[0], pooled, x_0)
     centre, middle = _middle(nodes, weights)
     best = whole.solve(whole.settings(centre, *middle))
     estimate = _laws(best.conditional(best.mean), grid[centre], middle[0], best.mean[:, 1], x_0)
@@ -190,13 +197,8 @@ def _weigh(problem: _Problem) -> tuple[tuple[Index, Array], Array]:
 def _clustered(log_weight: Array, effect: float) -> Array:
     """Log weights of the finer grid, the evidence about L_inf raised to the inverse of the design effect."""
     table = log_weight.reshape(_FINE.size, -1)
-    evidence = logsumexp(table, axis=1, keepdims=True) - _share_prior(_FINE)[:, None]
+    evidence = logsumexp(table, axis=1, keepdims=True)
     return np.asarray((table + (1 / effect - 1) * (evidence - evidence.max())).ravel())
-
-
-def _share_prior(node: Index) -> Array:
-    """Log density of L_inf at places of the grid."""
-    return np.asarray(-0.5 * ((SHARES[node] - SHARE_PRIOR[0]) / SHARE_PRIOR[1]) ** 2)
 
 
 def _product(node: Index, *spreads: Array) -> tuple[Index, Array]:
@@ -213,18 +215,20 @@ def _around(values: Array, log_weight: Array, grid: Array) -> Array:
     return np.clip(np.exp(mean + spread * _SPAN), grid[0] / 2, grid[-1] * 2)
 
 
+def _pieces(settings: int, structures: int) -> Iterator[slice]:
+    """Settings that are solved at a time: as many as a processor's cache holds."""
+    chunk = max(1, _CELLS // structures)
+    return (slice(start, start + chunk) for start in range(0, settings, chunk))
+
+
 def _log_weights(problem: _Problem, nodes: tuple[Index, Array]) -> Array:
-    """Evidence times prior, and times the width of the cell of L_inf, (H,)."""
+    """Logarithm of evidence times prior, (H,)."""
     node, (sigma, omega, tau) = nodes
-    chunk = max(1, _CELLS // problem.population.size)
     parts = []
-    for start in range(0, node.size, chunk):
-        piece = slice(start, start + chunk)
+    for piece in _pieces(node.size, problem.population.size):
         parts.append(problem.solve(problem.settings(node[piece], sigma[piece], omega[piece], tau[piece])).log_evidence)
-    prior = _share_prior(node)
-    prior += -SIGMA_DOF * (np.log(sigma) + 0.5 * (SIGMA_PRIOR / sigma) ** 2)
-    prior += np.interp(tau, TAU, np.log(TAU_WEIGHTS))
-    return np.concatenate(parts) + prior
+    prior = np.interp(tau, TAU, np.log(TAU_WEIGHTS)) - SIGMA_DOF * (np.log(sigma) + 0.5 * (SIGMA_PRIOR / sigma) ** 2)
+    return np.asarray(np.concatenate(parts) + prior)
 
 
 def _choose(nodes: tuple[Index, Array], log_weight: Array, draws: int, rng: np.random.Generator) -> tuple[Index, Array]:

@@ -54,7 +54,7 @@ def _log(l_inf: Array) -> Array:
     return np.asarray(np.log(np.maximum(l_inf, 1e-300)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PowerLaw:
     """A fitted L(C) = l_inf + exp(log_b) C^-exponent, and the range of compute it was fitted on (FLOPs)."""
 

@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -60,9 +60,9 @@ class Run:
             raise ValueError(f"run {self.run_id}: compute, loss, seconds have {sizes} values; give one of each per point")
         compute = self.compute.tolist()  # curves are short, and many: plain numbers are checked sooner than arrays
         for name, values in (("compute", compute), ("seconds", self.seconds.tolist())):
-            if not all(0.0 < value < math.inf for value in values):
+            if not (all(map(math.isfinite, values)) and min(values, default=1.0) > 0.0):
                 raise ValueError(f"run {self.run_id}: {name} must be finite and above 0, and is {values}")
-        if not all(before < after for before, after in pairwise(compute)):
+        if not all(map(operator.lt, compute, compute[1:])):
             raise ValueError(f"run {self.run_id}: compute must increase from point to point, and is {self.compute}")
 
     @property

@@ -14,6 +14,7 @@ largest run is a decade or more below the target has no multiplier: it "needs an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -93,14 +94,15 @@ def rank(compute: LawSet, seconds: LawSet, target_compute: float, level: float =
     value, draws = log_multipliers(compute, spent, drawn)
     reach = _reaches(compute, target_compute)
     logs = log_losses(compute.estimate, np.log(spent))
-    time = _seconds_at(compute, seconds, logs[0])
-    flops_ends = _cut(value, draws, compute, spent, level)
-    time_ends = _cut(*log_multipliers(seconds, time), seconds, time, level)
-    losses = np.exp(np.stack([logs[0], *interval(drawn, level)]))
     unsettled = (reach >= DECADE) | (reach[0] >= DECADE)
+    with ThreadPoolExecutor(1) as pool:
+        timed = pool.submit(_seconds_ends, seconds, _seconds_at(compute, seconds, logs[0]), level)
+        flops_ends = _cut(value, draws, compute, spent, level)
+        losses = np.exp(np.stack([logs[0], *interval(drawn, level)]))
+        best, places = _places(np.where(unsettled, -np.inf, draws), level)
+        time_ends = timed.result()
     for ends in (flops_ends, time_ends):
         ends[:, unsettled] = np.nan
-    best, places = _places(np.where(unsettled, -np.inf, draws), level)
     rows = []
     for n, entry in enumerate(entries):
         multiplier, timed = flops_ends[:, n].tolist(), time_ends[:, n].tolist()
@@ -123,6 +125,11 @@ def rank(compute: LawSet, seconds: LawSet, target_compute: float, level: float =
         )
         rows.append(row)
     return sorted(rows, key=lambda row: (np.isnan(row.multiplier_low), -row.multiplier_low, row.key))
+
+
+def _seconds_ends(seconds: LawSet, spent: Array, level: float) -> Array:
+    """Multipliers in seconds with their intervals, (3, S), at the seconds that each structure takes (S,)."""
+    return _cut(*log_multipliers(seconds, spent), seconds, spent, level)
 
 
 def _seconds_at(compute: LawSet, seconds: LawSet, log_loss: Array) -> Array:

@@ -101,6 +101,26 @@ def test_a_question_that_takes_too_long_is_stopped(standing: Database) -> None:
         sql(standing, FOREVER, seconds=0.05)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity",
+        'SELECT "pg_cancel_backend" (1)',
+        "SELECT set_config('statement_timeout', '0', true)",
+        "SELECT PG_TRY_ADVISORY_LOCK(1)",
+    ],
+)
+def test_functions_that_act_on_the_server_are_refused(standing: Database, statement: str) -> None:
+    with pytest.raises(UserError, match="acts on the server; only reading is allowed here"):
+        sql(standing, statement)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 1e-4, float("nan"), float("inf"), 1e9])
+def test_a_time_limit_that_is_none_is_refused(standing: Database, seconds: float) -> None:
+    with pytest.raises(UserError, match=r"time limit of .* seconds: give one from 0.001 to 86400"):
+        sql(standing, FOREVER, seconds=seconds)
+
+
 def test_an_answer_that_is_too_long_is_refused(standing: Database) -> None:
     many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 11) SELECT i FROM n"
     assert len(sql(standing, many, most_rows=11)) == 11
@@ -133,7 +153,8 @@ def test_every_view_is_there(standing: Database, view: str) -> None:
 
 def test_a_question_leaves_nothing_behind_in_the_session(standing: Database) -> None:
     if standing.dialect == "postgresql":
-        sql(standing, "SELECT set_config('statement_timeout', '1', false), pg_advisory_lock(42)::text")
+        lock, setting = 'U&"pg\\005fadvisory\\005flock"', 'U&"set\\005fconfig"'  # names that no look at the text sees through
+        sql(standing, f"SELECT {setting}('statement_timeout', '1', false), {lock}(42)::text")
         with standing.reading() as session:
             assert session.scalar(text("SHOW statement_timeout")) == "0"
         while _advisory_locks(standing):

@@ -106,13 +106,13 @@ def test_a_leaderboard_is_kept_until_a_result_comes(database: Database, filled: 
     first = results.leaderboard(database, study)
     (kept,) = stored_fits(database, study.id, "standings")
     with database.session() as session:
-        marked = kept.payload | {"columns": kept.payload["columns"] | {"loss": [7.0] * 3}}
+        marked = kept.payload | {"words": kept.payload["words"] | {"verdict": ["as it was"] * 3}}
         session.execute(update(Fit).where(Fit.settings_hash == kept.hash).values(payload=marked))
-    assert set(results.leaderboard(database, study)["loss"]) == {7.0}
+    assert set(results.leaderboard(database, study)["verdict"]) == {"as it was"}
     run(ledger, driver, "kronecker", 1.0)
     again = results.leaderboard(database, study)
     assert again.set_index("key").loc[first["key"], "loss"].notna().all()
-    assert 7.0 not in set(again["loss"])
+    assert "as it was" not in set(again["verdict"])
 
 
 def test_a_book_kept_and_grown_is_the_book_of_all_runs(database: Database, filled: Filled) -> None:

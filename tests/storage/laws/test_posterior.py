@@ -82,7 +82,7 @@ def test_the_elimination_is_the_joint_gaussian() -> None:
         data = whole(fronts, scale)
         population = np.arange(7) > 0
         at = settings()
-        found = solve(data.take(at.node), int(data.levels.sum()), int(data.slopes.sum()), population, at)
+        found = solve(data, population, at)
         log_density, phi = joint(fronts, scale)
         assert found.mean[0] == pytest.approx(phi, abs=2e-3)
         counted = (data.levels.sum() + data.slopes.sum()) * 0.5 * np.log(2 * np.pi)
@@ -93,7 +93,7 @@ def test_the_elimination_is_the_joint_gaussian() -> None:
 def test_draws_of_structures_have_their_conditional_moments() -> None:
     data = whole(made(5, np.random.default_rng(3)), Scale(1.4, 25.0))
     at = settings(20_000)
-    found = solve(data.take(at.node), int(data.levels.sum()), int(data.slopes.sum()), np.arange(5) > 0, at)
+    found = solve(data, np.arange(5) > 0, at)
     level, exponent = found.conditional(found.mean)
     drawn_level, drawn_exponent = found.conditional(found.mean, np.random.default_rng(0))
     assert drawn_level.mean(axis=0) == pytest.approx(level[0], abs=5e-3)
