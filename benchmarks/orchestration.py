@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import os
 import platform
 import random
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -31,6 +28,7 @@ import psutil
 import ray
 from ray import tune
 
+from benchmarks.actors import BusyActor, NoopActor, ended, work
 from search import executor
 from search.driver import Driver, Task
 from search.optuna_side import OptunaSide
@@ -42,38 +40,10 @@ from space.sampling import sample_structure
 from space.structure import Structure
 from storage.claims import Wait
 from trainers.config import TrialConfig
-from trainers.points import Point
 
 TRIAL_SECONDS = 30.0
 CORES = 2
 Row = tuple[str, str]
-
-
-class NoopActor(tune.Trainable):  # type: ignore[misc]  # Ray has no types
-    """Ends a trial as soon as it has it, or sleeps through it."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        self._seconds = float(config.get("seconds", os.environ.get("NOOP_SECONDS", 0)))
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.setup(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        time.sleep(self._seconds)
-        return {"report": ended().to_json(), "flops": 1e9, "loss": 2.0, "done": True}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        pass
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        pass
-
-
-def ended() -> Report:
-    """What a trial that costs nothing says: three evaluations, and that it is over."""
-    points = tuple(Point(step, 64 * step, 1e7 * step, 2 + 1 / step, 2 + 1 / step, 0.1 * step, False) for step in (2, 4, 8))
-    return Report("completed", points, flops=8e7, tokens=512, steps=8, seconds=0.8, progress=1.0)
 
 
 def study(folder: Path, trials: int) -> Study:
@@ -126,7 +96,7 @@ def with_ray(folder: Path, trials: int, workers: int) -> list[Row]:
     ]
 
 
-def memory(folder: Path, trials: int = 10_000, looks: int = 5) -> list[Row]:
+def memory(folder: Path, trials: int = 10_000, looks: int = 10) -> list[Row]:
     """What a driver holds as trials through Ray Tune go by."""
     every, seen = trials // looks, []
     report, start, ended = Driver.report, time.perf_counter(), 0
@@ -174,21 +144,6 @@ def ours() -> float:
         with contextlib.suppress(psutil.Error):
             total += sum(child.cpu_times()[:2])
     return total
-
-
-class BusyActor(NoopActor):
-    """Keeps a core busy for a fixed amount of work."""
-
-    def step(self) -> dict[str, Any]:
-        work()
-        return super().step()
-
-
-def work(rounds: int = 0) -> None:
-    """About half a minute of a core, the same amount each time; `BUSY_ROUNDS` says how much that is here."""
-    block = bytes(2**20)
-    for _ in range(rounds or int(os.environ["BUSY_ROUNDS"])):
-        hashlib.sha256(block)
 
 
 def share(folder: Path, each: int = 2, known: int = 20) -> list[Row]:
@@ -379,5 +334,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.modules["benchmarks.orchestration"] = sys.modules["__main__"]
     main()

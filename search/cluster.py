@@ -29,6 +29,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the other output obeys verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # nothing resumes from Tune's files
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 """Ray's settings; what a person has set stays."""
@@ -38,6 +39,7 @@ OWN = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # agents of a killed driver look for it so long
     "RAY_enable_metrics_collection": "0",  # nobody reads them, nor the next one
     "RAY_event_stats": "0",
+    "RAY_task_events_report_interval_ms": "0",  # Ray's head would keep a history of 100 000 tasks
 }
 """More of them, for a cluster of this process's own."""
 
@@ -142,7 +144,7 @@ def _start(cpus: int) -> None:
     """Ray on this machine, reachable on loopback only."""
     import ray
 
-    with _on_loopback(True):
+    with _on_loopback(True), _no_more_than_needed():
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 
 
@@ -166,6 +168,30 @@ def _work_from_outside() -> None:
     import ray.train._internal.storage as theirs
 
     theirs._get_ray_train_session_dir = lambda: str(Path(tempfile.gettempdir()) / "einsearch-tune")
+
+
+@contextmanager
+def _no_more_than_needed() -> Iterator[None]:
+    """Have Ray leave out processes that a study on one machine never asks: the head of a dashboard, which it waits for though
+    none is shown; an autoscaler; a collector of logs. Each takes a second of a core and 50 MB.
+    """
+    from ray._private.node import Node
+
+    def no_dashboard(node: Any, **_: Any) -> None:
+        node._webui_url = ""
+
+    def nothing(_: Any) -> None:
+        """Start nothing."""
+
+    instead = {"start_api_server": no_dashboard, "start_monitor": nothing, "start_log_monitor": nothing}
+    kept = {name: getattr(Node, name) for name in instead}
+    try:
+        for name, start in instead.items():
+            setattr(Node, name, start)
+        yield
+    finally:
+        for name, start in kept.items():
+            setattr(Node, name, start)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search.searcher import Searcher
 
@@ -29,13 +30,10 @@ from search.driver import Driver, Task
 from search.trial import Report
 from search.worker import TrialActor
 from space.errors import EinsearchError, RunError
-from storage.claims import Wait
+from storage.claims import Finished, Wait
 
 UNBOUNDED = 10_000
 """Trials at a time where the room of the cluster is the only bound."""
-
-BATCH = 2000
-"""Trials, or 50 for each worker where that is more, after which a new experiment begins: Tune remembers every trial it ran."""
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at what a cluster has."""
@@ -51,31 +49,20 @@ class Crew:
     def __init__(self, driver: Driver, cluster: Cluster, workers: int | None) -> None:
         self.driver, self.cluster, self.workers = driver, cluster, workers
         self.tasks: dict[str, Task] = {}
-        self.done = False
-        self._claimed, self._batch = 0, max(BATCH, 50 * (workers or 0))
         self._started: set[str] = set()
         self._looked = -LOOK_EVERY
         self._nodes: list[dict[str, float]] = []
         self._free: dict[str, float] = {}
 
-    def begin(self) -> None:
-        """A new experiment of Tune's."""
-        self._claimed = 0
-
     def next(self) -> Task | Wait | None:
-        """The next task; Wait also where there is no room for one more, None at the end of the experiment or of everything."""
-        if self._claimed >= self._batch:
-            return None
+        """The next task; Wait also where there is no room for one more, None at the end of everything."""
         if self.workers is not None and len(self.tasks) >= self.workers:
             return Wait(len(self.tasks))
         with self.faults():
             if not self._has_room():
                 return Wait(len(self.tasks))
             found = self.driver.next()
-            self._claimed += isinstance(found, Task)
-            if isinstance(found, Task | Wait):
-                return found
-        self.done = True
+            return None if isinstance(found, Finished) else found
         return None
 
     def started(self, trial_id: str) -> None:
@@ -179,11 +166,32 @@ class LedgerScheduler(FIFOScheduler):
         super().__init__()
         self._crew = crew
 
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002
+        """A task was claimed: have Tune forget those that ended."""
+        forget_ended(tune_controller._tune_controller)
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
         """Record evaluations; stop what is over."""
         crew = _CREWS[self._crew]
         goes_on = crew.report(trial.trial_id, result) or crew.driver.fault is not None  # a fault stops all, with a checkpoint
         return str(self.CONTINUE if goes_on else self.STOP)
+
+
+def forget_ended(controller: Any) -> None:
+    """Drop the trials that ended from Tune's memory and from its record of the experiment.
+
+    Tune keeps tens of kilobytes of each for a resume of its own, which is never asked for. What is dropped has no actor left:
+    Tune takes it away, or gives it the next trial, when it declares a trial ended.
+    """
+    ended = controller._stopped_trials | controller._failed_trials
+    controller._trials[:] = [trial for trial in controller._trials if trial not in ended]
+    for trial in ended:
+        controller._trial_metadata.pop(trial.trial_id, None)
+    for kept in (controller._live_trials, controller._trials_to_cache, controller._stopped_trials, controller._failed_trials):
+        kept -= ended
+    awaited = controller._actor_manager._tracked_actors_to_state_futures
+    for actor in [actor for actor, futures in awaited.items() if not futures]:
+        del awaited[actor]
 
 
 class FaultStopper(tune.Stopper):
@@ -212,6 +220,16 @@ class Placement(tune.Callback):
         _CREWS[self._crew].started(trial.trial_id)
 
 
+class Silence(TrialProgressCallback):
+    """Stands where Tune's printer of results would, which keeps every trial that it heard of."""
+
+    def log_result(self, trial: Any, result: Mapping[str, Any], error: bool = False) -> None:
+        """Print nothing."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note nothing."""
+
+
 def execute(driver: Driver, workers: int | None, cluster: Cluster, threads: int = 1) -> None:
     """Run trials until the study's budget is used up, or the driver has a fault.
 
@@ -233,14 +251,12 @@ def execute(driver: Driver, workers: int | None, cluster: Cluster, threads: int 
     ):
         _handle_again(handlers)
         crew.note()
-        while not crew.done and driver.fault is None:
-            crew.begin()
-            with crew.faults():
-                _experiment(crew, key, scratch, threads)
+        with crew.faults():
+            _experiment(crew, key, scratch, threads)
 
 
 def _experiment(crew: Crew, key: int, scratch: str, threads: int) -> None:
-    """Trials in an experiment of Tune's, until nothing is left, or it is time for a new one."""
+    """Trials in an experiment of Tune's, until nothing is left."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is in the ledger, and told by the driver
     tune.run(
         TrialActor,
@@ -255,7 +271,7 @@ def _experiment(crew: Crew, key: int, scratch: str, threads: int) -> None:
         stop=FaultStopper(key),
         max_failures=0,
         raise_on_failed_trial=False,
-        callbacks=[Placement(key)],
+        callbacks=[Placement(key), Silence()],
         _remote=False,  # the searcher needs this process
     )
 

@@ -21,8 +21,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Program
 
 from search.optuna_storage import TrialStorage, end, enter
 from search.sampler import StructureSampler, parameters, search_space
-from search.steering import Proposal
+from search.steering import Observation, Proposal
 from space.structure import Structure
+from storage import statements
 from storage.database import Database
 from storage.engines import immediate
 from storage.failures import translated
@@ -47,22 +48,29 @@ class OptunaSide:
 
     def __init__(self, database: Database, name: str, sampler: StructureSampler) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._sampler, self._shown = sampler, database.url_shown
+        self._database, self._name, self._sampler = database, name, sampler
         self._storage = _storage(database)
         if database.dialect == "sqlite":
             self._storage.engine.dispose()
             immediate(self._storage.engine)
         with self._asking():
-            self._study = optuna.create_study(
-                study_name=name, storage=self._storage, sampler=sampler, direction="maximize", load_if_exists=True
-            )
+            optuna.create_study(study_name=name, storage=self._storage, direction="maximize", load_if_exists=True)
             self._study_id = self._storage.get_study_id_from_name(name)
         self._ids: dict[int, int] = {}  # of trials that this process entered and that run, by number
 
     def propose(self, number: int, left: float) -> Proposal:
         """What the ledger's trial `number` should try, with that share of the proposals still to come."""
-        with self._asking():
-            return self._sampler.propose(self._study, number, left)
+        return self._sampler.propose(self.observed(number), number, left)
+
+    def observed(self, number: int) -> list[Observation]:
+        """What the trials in Optuna's storage, but for the ledger's `number`, tried and came to, in their order there.
+
+        Read from the ledger, where a trial is a row: Optuna would make an object of each, and keep them all.
+        """
+        with self._database.reading() as session:
+            rows = session.connection().execute(statements.ENTERED, {"study": self._name, "but": number}).all()
+        tried = [(Structure.parse(row.key), row) for row in rows]
+        return [Observation(one, row.rung, _outcome(row.told, row.state, row.value)) for one, row in tried if one.searchable]
 
     def enter(self, connection: Connection, structure: Structure, rung: int, ledger_number: int) -> int:
         """A new running trial, in a transaction of the ledger's. Returns its number in Optuna."""
@@ -101,13 +109,20 @@ class OptunaSide:
     @contextmanager
     def _asking(self) -> Iterator[None]:
         """Turns the failures of the database, which Optuna hides behind its own, into ours."""
-        with translated(self._shown):
+        with translated(self._database.url_shown):
             try:
                 yield
             except StorageInternalError as error:
                 if isinstance(error.__cause__, DBAPIError):
                     raise error.__cause__ from error
                 raise
+
+
+def _outcome(told: bool, state: str, value: float | None) -> float | None:
+    """The value of a trial, NaN where it ended without one, None while Optuna does not know of its end."""
+    if not told:
+        return None
+    return math.nan if value is None or STATES[state] == TrialState.FAIL else value
 
 
 def _storage(database: Database) -> TrialStorage:

@@ -79,10 +79,9 @@ class StructureSampler(BaseSampler):
         """The policy that this sampler follows."""
         return self._steering
 
-    def propose(self, study: Study, number: int, left: float = 1.0) -> Proposal:
-        """What trial `number` of the study should try, given every result so far; `left` is the share of proposals to come."""
-        rng = np.random.default_rng([self._seed, number])
-        return self._steering.propose(self._observed(study, number), rng, left)
+    def propose(self, observed: Sequence[Observation], number: int, left: float = 1.0) -> Proposal:
+        """What trial `number` of a study should try, given every trial so far; `left` is the share of proposals to come."""
+        return self._steering.propose(observed, np.random.default_rng([self._seed, number]), left)
 
     def infer_relative_search_space(
         self,
@@ -97,7 +96,7 @@ class StructureSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         if not set(THETA) <= search_space.keys():
             return {}
-        proposal = self.propose(study, trial.number)
+        proposal = self.propose(self.observed(study, trial.number), trial.number)
         return parameters(proposal.structure, proposal.rung, len(self._steering.rungs))
 
     def sample_independent(
@@ -116,7 +115,8 @@ class StructureSampler(BaseSampler):
         """Optuna's call before parallel use: proposals depend on the trial's number, so only independent draws reseed."""
         self._independent.reseed_rng()
 
-    def _observed(self, study: Study, number: int) -> Sequence[Observation]:
+    def observed(self, study: Study, number: int | None = None) -> list[Observation]:
+        """What a plain study's trials tried and came to, but for trial `number`."""
         sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
         trials = study.get_trials(deepcopy=False)
         found = (self._observation(trial, sign) for trial in trials if trial.number != number)

@@ -53,6 +53,15 @@ HELD = (
 STRUCTURE = select(_structure.c.id).where(_structure.c.key == bindparam("key"))
 """The row of a structure."""
 
+ENTERED = (
+    select(_structure.c.key, _trial.c.rung, _trial.c.state, _trial.c.told, _trial.c.value)
+    .join(_structure, _structure.c.id == _trial.c.structure_id)
+    .join(_study, _study.c.id == _trial.c.study_id)
+    .where(_study.c.name == bindparam("study"), _trial.c.optuna_number.is_not(None), _trial.c.number != bindparam("but"))
+    .order_by(_trial.c.optuna_number)
+)
+"""What the trials of a study that the sampler's storage knows tried and came to."""
+
 NEW_TRIAL = insert(_trial)
 NEW_ATTEMPT = insert(_attempt)
 CHANGE_TRIAL = update(_trial).where(_trial.c.id == bindparam("trial"))

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
 from search.driver import Task
+from search.sampler import StructureSampler
 from search.study import Study
 from search.trial import AttemptRunner, Report, failure
 from search.vault import load_furthest, vault
@@ -47,6 +49,25 @@ def test_a_study_in_one_process(study: Study, drive: Callable[..., Any], whole: 
     with Database.open(study.db) as database:
         looks = movements(database, study.record().id)
     assert sum(one.trials for one in looks if one.step == 4) == 6 and min(one.changes[-1] for one in looks) > 0
+
+
+def test_the_sampler_sees_what_optuna_holds(study: Study) -> None:
+    """Trials that completed, failed and run, read from the ledger as they read in Optuna's own tables."""
+    whole = Report("completed", (Point(8, 512, 8e7, 2.1, 2.1, 0.8, False),), flops=8e7, tokens=512, steps=8, seconds=0.8)
+    with study.driver(create=True) as driver:
+        for report in (whole, whole, Report("failed", error="no such layer"), whole, None):
+            task = driver.next()
+            assert isinstance(task, Task)
+            if report is not None:
+                driver.report(task, report)
+        storage = optuna.storages.RDBStorage(study.db)
+        theirs = StructureSampler().observed(optuna.load_study(study_name=study.name, storage=storage))
+        storage.remove_session()
+        storage.engine.dispose()
+        ours = driver._optuna.observed(number=5)
+        assert repr(ours) == repr(theirs) and len(ours) == 5
+        assert [one.value is None for one in ours] == [False] * 4 + [True] and math.isnan(ours[2].value or 0.0)
+        assert repr(driver._optuna.observed(number=4)) == repr(ours[:4])
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step[2]}-{step[1]}-{step[3]}")
@@ -169,8 +190,9 @@ def test_a_trial_that_keeps_losing_its_worker_fails_everywhere(study: Study, dri
             assert isinstance(task, Task) and (task.claim.number, task.claim.attempt) == (0, attempt)
             driver.lose(task, "its worker process died")
         assert drive(driver) == Finished(6)
-        assert driver._optuna._study.trials[0].state == TrialState.FAIL
-        assert {trial.state for trial in driver._optuna._study.trials[1:]} == {TrialState.COMPLETE}
+        told = optuna.load_study(study_name=study.name, storage=driver._optuna._storage).trials
+        assert told[0].state == TrialState.FAIL
+        assert {trial.state for trial in told[1:]} == {TrialState.COMPLETE}
     frame = study.trials_frame()
     assert frame["state"].tolist() == ["failed", *["completed"] * 5]
     assert math.isnan(frame["value"][0])

@@ -73,7 +73,7 @@ def test_a_proposal_depends_on_seed_number_and_results_only() -> None:
             )
         sampler = study.sampler
         assert isinstance(sampler, StructureSampler)
-        proposals = [sampler.propose(study, number) for number in (8, 9, 9, 8)]
+        proposals = [sampler.propose(sampler.observed(study), number) for number in (8, 9, 9, 8)]
         return [(p.structure.key, p.rung) for p in proposals]
 
     first = propose(4)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
 from search.cluster import Cluster
@@ -102,7 +103,7 @@ def test_a_stopped_run_is_truncated_and_a_bound_on_its_structure(
     study.settings = replace(study.settings, early_stopping=True, trial=trial)
     with study.driver(create=True) as driver:
         drive(driver)
-        told = driver._optuna._study.trials
+        told = optuna.load_study(study_name=study.name, storage=driver._optuna._storage).trials
     frame = study.trials_frame()
     assert frame["state"].tolist() == ["completed", "completed", *["truncated"] * 4]
     with Database.open(study.db) as database:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.actors import NoopActor
+from benchmarks.orchestration import random_proposals
+from search import executor
+from search.driver import Driver, Task
 from search.settings import StudySettings, with_trial
 from search.study import Study
+from search.trial import Report
 from space.errors import ConfigError, DataError, StudyError
+
+THEIRS_AND_OURS = tuple(f"<class '{package}." for package in ("ray.tune", "ray.air", "search"))
 
 
 def test_run_twice_grow_and_resume(
@@ -35,6 +43,25 @@ def test_run_twice_grow_and_resume(
     grown = whole(study, 7)
     pd.testing.assert_frame_equal(grown[:5], first)
     assert len(attempts(study)) == 7
+
+
+def test_trials_that_ended_are_forgotten(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither Ray Tune nor the driver holds more objects after 40 trials than after 20."""
+    held: dict[int, int] = {}
+    report = Driver.report
+
+    def counting(self: Driver, task: Task, word: Report) -> bool:
+        if self.ended in (20, 40):
+            gc.collect()
+            held[self.ended] = sum(f"{type(one)}".startswith(THEIRS_AND_OURS) for one in gc.get_objects())
+        return report(self, task, word)
+
+    monkeypatch.setattr(Driver, "report", counting)
+    monkeypatch.setattr(executor, "TrialActor", NoopActor)
+    study.trials = 41
+    with random_proposals():
+        study.run(concurrency=1)
+    assert held[40] < held[20] + 20
 
 
 def test_a_driver_of_ray_that_is_killed_is_resumed(
