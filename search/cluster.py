@@ -173,21 +173,22 @@ def _work_from_outside() -> None:
 @contextmanager
 def _no_more_than_needed() -> Iterator[None]:
     """Have Ray leave out processes that a study on one machine never asks: the head of a dashboard, which it waits for though
-    none is shown; an autoscaler; a collector of logs. Each takes a second of a core and 50 MB.
+    none is shown; an autoscaler; a collector of logs. Each takes a second of a core and 50 MB. A version of Ray that names them
+    otherwise starts them all.
     """
     from ray._private.node import Node
 
-    def no_dashboard(node: Any, **_: Any) -> None:
+    def no_dashboard(node: Any, *_: Any, **__: Any) -> None:
         node._webui_url = ""
 
-    def nothing(_: Any) -> None:
+    def nothing(*_: Any, **__: Any) -> None:
         """Start nothing."""
 
     instead = {"start_api_server": no_dashboard, "start_monitor": nothing, "start_log_monitor": nothing}
-    kept = {name: getattr(Node, name) for name in instead}
+    kept = {name: getattr(Node, name) for name in instead if hasattr(Node, name)}
     try:
-        for name, start in instead.items():
-            setattr(Node, name, start)
+        for name in kept:
+            setattr(Node, name, instead[name])
         yield
     finally:
         for name, start in kept.items():

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,8 @@ class LedgerScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002
         """A task was claimed: have Tune forget those that ended."""
-        forget_ended(tune_controller._tune_controller)
+        with suppress(AttributeError):
+            forget_ended(tune_controller._tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
         """Record evaluations; stop what is over."""
@@ -181,7 +182,8 @@ def forget_ended(controller: Any) -> None:
     """Drop the trials that ended from Tune's memory and from its record of the experiment.
 
     Tune keeps tens of kilobytes of each for a resume of its own, which is never asked for. What is dropped has no actor left:
-    Tune takes it away, or gives it the next trial, when it declares a trial ended.
+    Tune takes it away, or gives it the next trial, when it declares a trial ended. A version of Tune that names these otherwise
+    keeps them.
     """
     ended = controller._stopped_trials | controller._failed_trials
     controller._trials[:] = [trial for trial in controller._trials if trial not in ended]

@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import optuna
@@ -69,7 +70,7 @@ class OptunaSide:
         """
         with self._database.reading() as session:
             rows = session.connection().execute(statements.ENTERED, {"study": self._name, "but": number}).all()
-        tried = [(Structure.parse(row.key), row) for row in rows]
+        tried = [(_structure(row.key), row) for row in rows]
         return [Observation(one, row.rung, _outcome(row.told, row.state, row.value)) for one, row in tried if one.searchable]
 
     def enter(self, connection: Connection, structure: Structure, rung: int, ledger_number: int) -> int:
@@ -116,6 +117,12 @@ class OptunaSide:
                 if isinstance(error.__cause__, DBAPIError):
                     raise error.__cause__ from error
                 raise
+
+
+@lru_cache(maxsize=16384)
+def _structure(key: str) -> Structure:
+    """Every proposal asks for the structures of all trials before it."""
+    return Structure.parse(key)
 
 
 def _outcome(told: bool, state: str, value: float | None) -> float | None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from space.errors import UserError
 from storage.database import Database
 from storage.engines import connect_sqlite
-from storage.failures import translated
+from storage.failures import failure, translated
 from storage.frames import PIECE
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _postgresql(database: Database, text: str, seconds: float, size: int) -> Rea
     pooled = database.engine.raw_connection()
     connection: Any = pooled.driver_connection
     pooled.detach()
-    with closing(pooled):
+    with closing(connection):
         connection.read_only = True
         deadline = time.monotonic() + seconds
         connection.execute(f"SET LOCAL statement_timeout = {round(seconds * 1000)}")  # of each fetch
@@ -147,6 +147,8 @@ def _postgresql(database: Database, text: str, seconds: float, size: int) -> Rea
                         raise psycopg.errors.QueryCanceled
                     yield names, rows
         except psycopg.Error as error:
+            if connection.broken:
+                raise failure(error, database.url_shown) from error
             late = isinstance(error, psycopg.errors.QueryCanceled)
             raise _refusal(text, error, late, seconds) from error
 

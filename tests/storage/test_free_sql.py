@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,22 @@ def _advisory_locks(database: Database) -> int:
         locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
         mine = f"{locks} WHERE locktype = 'advisory' AND datname = current_database()"
         return int(session.scalar(text(mine)) or 0)
+
+
+def test_a_server_that_is_lost_in_mid_answer_is_a_database_error(
+    migrated: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25) SELECT i FROM n"
+    with Database.open(migrated("postgresql")) as database:
+        pieces = sql_pieces(database, many, size=10)
+        assert len(next(pieces)) == 10
+        with database.session() as session:
+            reader = "datname = current_database() AND query LIKE 'FETCH%'"
+            ended = session.scalars(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {reader}")).all()
+        assert ended == [True]
+        with pytest.raises(DatabaseError, match="terminating connection"):
+            list(pieces)
+    assert not caplog.records  # nothing is printed beside the error
 
 
 def test_a_database_that_is_gone_is_a_database_error(tmp_path: Path) -> None:
