@@ -52,6 +52,8 @@ class Exported:
         self.path = path
         try:
             self._file = pq.ParquetFile(path)
+        except FileNotFoundError:
+            raise self.refusal("there is no such file; give the path of one that `einsearch export --data` wrote") from None
         except (OSError, pa.ArrowException) as error:
             raise self.refusal(f"it is not a Parquet file that can be read ({error})") from error
         held = (self._file.schema_arrow.metadata or {}).get(MANIFEST)

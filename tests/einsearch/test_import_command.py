@@ -11,9 +11,10 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_file_that_is_no_export_makes_no_database(einsearch: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.parquet").write_text("notes")
-    for name in ("notes.parquet", "none.parquet"):
+    reasons = {"notes.parquet": "it is not a Parquet file that can be read", "none.parquet": "there is no such file"}
+    for name, reason in reasons.items():
         ended = einsearch("import", name, "--db", "sqlite:///new.db")
-        assert ended.code == 2 and f"error: {name}: it is not a Parquet file that can be read" in ended.err
+        assert ended.code == 2 and f"error: {name}: {reason}" in ended.err
     assert not (tmp_path / "new.db").exists()
 
 

@@ -262,7 +262,7 @@ def test_what_is_no_export_is_refused(file: Path, other: Database, tmp_path: Pat
     assert_refused(other, notes, "is not a Parquet file")
     assert_refused(other, cut, "is not a Parquet file")
     assert_refused(other, plain, "is not the export of a study")
-    assert_refused(other, tmp_path / "none.parquet", "is not a Parquet file")
+    assert_refused(other, tmp_path / "none.parquet", "there is no such file")
 
 
 def test_a_manifest_that_does_not_fit_is_refused(file: Path, other: Database) -> None:
