@@ -9,11 +9,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dashboards.moments import best_text, drivers_text, spent_text, states_text
 from dashboards.numbers import count_text, decimal_text, seconds_text
-from dashboards.terminal import best_text, drivers_text, spent_text, states_text
 
 if TYPE_CHECKING:
-    from dashboards.terminal import LiveSnapshot, RunningTrial
+    from dashboards.moments import LiveSnapshot, RunningTrial
 
 CAUSES = 3
 """How many reasons for failures are named."""

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from dashboards.answer import Leader
-from dashboards.terminal import LiveSnapshot, LiveView, RunningTrial
+from dashboards.moments import LiveSnapshot, RunningTrial
+from dashboards.terminal import LiveView
 from einsearch.observe import finished, rows_of
 from space.errors import EinsearchError
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dashboards.answer import Leader
-from dashboards.terminal import FinishedTrial, LiveSnapshot, RunningTrial
+from dashboards.moments import FinishedTrial, LiveSnapshot, RunningTrial
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,6 +16,9 @@ from sqlalchemy import delete, select
 from storage.database import Database
 from storage.schema import Fit
 
+LEVEL, DRAWS = 0.9, 200
+"""Level of the intervals that people are shown, and the draws they are made of."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFit:

@@ -15,9 +15,8 @@ from storage import laws
 from storage.books import METHOD
 from storage.curves import runs
 from storage.database import Database
-from storage.fits import stored_fits
+from storage.fits import DRAWS, LEVEL, stored_fits
 from storage.laws.run import json_value
-from storage.results import DRAWS, LEVEL
 from storage.studies import StudyRecord
 
 

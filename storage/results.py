@@ -24,20 +24,17 @@ from storage.books import METHOD, Totals, book
 from storage.claims import PointLike
 from storage.curves import MEASURED, measured, runs
 from storage.database import Database
-from storage.fits import load_fit, packed, save_fit, settings_hash, unpacked
+from storage.fits import DRAWS, LEVEL, load_fit, packed, save_fit, settings_hash, unpacked
 from storage.laws.run import AXES, Axis
+from storage.refits import fit_payload, fit_settings
 from storage.schema import FINAL_STATES, StructureRow, Total, Trial
 from storage.studies import StudyRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "LEVEL", "MEASURED", "runs"]
+__all__ = ["COLUMNS", "DRAWS", "LEVEL", "MEASURED", "runs"]
 
-LEVEL = 0.9
-"""Level of the intervals that people are shown."""
-
-DRAWS = 200
 SAMPLE = 100
 """Structures whose runs the laws' own test uses beside dense."""
 
@@ -135,8 +132,6 @@ def record_laws(database: Database, study: StudyRecord) -> str:
 
     `storage.refits.refit` makes them again from the hash.
     """
-    from storage.refits import fit_payload, fit_settings
-
     numbers = sorted(int(run_id) for front in _book(database, study).fronts.values() for run_id in front.run_ids)
     settings = fit_settings(study, numbers)
     return save_fit(database, study.id, "laws", settings, fit_payload(database, study, settings))

@@ -15,7 +15,7 @@ from einsearch import options
 from einsearch.output import json_value
 
 if TYPE_CHECKING:
-    from dashboards.terminal import LiveSnapshot
+    from dashboards.moments import LiveSnapshot
     from storage.database import Database
 
 
@@ -69,7 +69,7 @@ def looks(database: Database, study: str, interval: float) -> Iterator[LiveSnaps
 
 
 def _once(snapshot: LiveSnapshot, format_: str) -> None:
-    from dashboards.terminal import snapshot_lines
+    from dashboards.moments import snapshot_lines
 
     if format_ == "json":
         click.echo(_line(snapshot))
@@ -104,7 +104,8 @@ def _line(snapshot: LiveSnapshot) -> str:
 
 def _on_screen(snapshots: Iterator[LiveSnapshot], study: str, quiet: bool) -> None:
     """The live view; what it said last stays on the screen."""
-    from dashboards.terminal import LiveView, snapshot_lines
+    from dashboards.moments import snapshot_lines
+    from dashboards.terminal import LiveView
 
     with LiveView(quiet=quiet, stream=sys.stdout) as view:
         for number, snapshot in enumerate(snapshots):

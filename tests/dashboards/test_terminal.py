@@ -13,9 +13,10 @@ import pytest
 
 from dashboards.answer import Leader
 from dashboards.laws import laws_text
+from dashboards.moments import FinishedTrial, LiveSnapshot, RunningTrial, snapshot_lines
 from dashboards.numbers import count_text, flops_text, interval_text, scientific, seconds_text
 from dashboards.tables import cell, table
-from dashboards.terminal import FinishedTrial, LiveSnapshot, LiveView, RunningTrial, snapshot_lines
+from dashboards.terminal import LiveView
 
 NAN = math.nan
 
