@@ -81,8 +81,17 @@ def test_a_plan_that_is_not_clearly_faster_does_not_replace_the_estimated_one() 
 
 
 @pytest.mark.usefixtures("known_times")
+def test_a_plan_that_is_not_clearly_faster_does_not_replace_the_dense_product() -> None:
+    close, clear = (
+        [Known("native", seconds), Known("materialised-native", 0.0100, cost=1.4e9)] for seconds in (0.0097, 0.0090)
+    )
+    assert autotune.fastest(problem(512), lambda _: close) == "materialised-native"
+    assert autotune.fastest(problem(1024), lambda _: clear) == "native"
+
+
+@pytest.mark.usefixtures("known_times")
 def test_times_of_few_tokens_count_less_beside_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = [Known("estimated", 0.010), Known("other", 0.009, cost=1.8e9)]
+    plans = [Known("estimated", 0.010), Known("other", 0.0088, cost=1.8e9)]
     assert autotune.fastest(problem(1024, 256), lambda _: plans) == "other"  # all tokens run
     monkeypatch.setattr(autotune, "AT_ONCE", 0.0)  # no time for more than the first heat, of 256 tokens
     assert autotune.fastest(problem(4096, 1024), lambda _: plans) == "estimated"
