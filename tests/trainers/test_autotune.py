@@ -89,6 +89,17 @@ def test_a_plan_that_is_not_clearly_faster_does_not_replace_the_dense_product() 
     assert autotune.fastest(problem(1024), lambda _: clear) == "native"
 
 
+@pytest.mark.parametrize(("cost", "taken"), [(1.4e9, "materialised"), (1.6e9, "native")])
+def test_a_race_whose_first_calls_take_too_long_is_called_off(monkeypatch: pytest.MonkeyPatch, cost: float, taken: str) -> None:
+    seconds = iter(range(1000))
+    monkeypatch.setattr(autotune.time, "perf_counter", lambda: float(next(seconds)))
+    native, dense = Known("native", 0.001), Known("materialised", 0.001, cost=cost)
+    calls: list[str] = []
+    monkeypatch.setattr(autotune, "_time", lambda plan, *_: calls.append(plan.name) or 0.001)
+    assert autotune.time_plans(problem(), [native, dense], 0.35) == taken
+    assert calls == ["native", "materialised"]
+
+
 @pytest.mark.usefixtures("known_times")
 def test_times_of_few_tokens_count_less_beside_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     plans = [Known("estimated", 0.010), Known("other", 0.0088, cost=1.8e9)]

@@ -59,6 +59,12 @@ FEW = 256
 WARM = 32
 """Tokens of a call of each plan that comes before and is not timed: the first of a process takes longer."""
 
+OVERDUE = 0.35
+"""Seconds beyond its time after which a race is called off, where even the first calls took so long: the estimate decides."""
+
+FAR = 1.5
+"""How much cheaper than W and a dense product a plan must be by estimate to be taken untimed."""
+
 CLOSE = ((2, 2.5), (1, 1.5), (0, 1.2))
 """For each heat: heats that are left after it, and how close to its fastest plan others must be to run again."""
 
@@ -160,6 +166,8 @@ def time_plans(problem: Problem, plans: Sequence[Plan], seconds: float) -> str:
     tokens = min(problem.tokens, max(FEW, int(FIRST * problem.tokens / problem.dense_macs)))
     whole: dict[str, float] = {}
     _heat(running, replace(problem, tokens=min(tokens, WARM)), end=0.0)
+    if time.perf_counter() > end + OVERDUE:
+        return _untimed(problem, running)
     for heats_left, close in CLOSE:
         trial = replace(problem, tokens=tokens)
         times = _heat(running, trial, end)
@@ -177,6 +185,12 @@ def time_plans(problem: Problem, plans: Sequence[Plan], seconds: float) -> str:
     winner = min((plan.name for plan in running), key=lambda name: whole[name])
     sure = next((plan.name for plan in running if plan.name.startswith("materialised")), plans[0].name)
     return winner if whole[winner] < MARGIN * whole[sure] else sure
+
+
+def _untimed(problem: Problem, plans: Sequence[Plan]) -> str:
+    """The plan to take by estimate alone, the best first: the one that materialises W unless that is much dearer."""
+    fair = (plan.name for plan in plans if plan.cost(problem) <= FAR * plans[0].cost(problem))
+    return next((name for name in fair if name.startswith("materialised")), plans[0].name)
 
 
 def _heat(plans: Sequence[Plan], trial: Problem, end: float) -> dict[str, float]:
