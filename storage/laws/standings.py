@@ -96,11 +96,11 @@ def rank(compute: LawSet, seconds: LawSet, target_compute: float, level: float =
     logs = log_losses(compute.estimate, np.log(spent))
     unsettled = (reach >= DECADE) | (reach[0] >= DECADE)
     with ThreadPoolExecutor(1) as pool:
-        timed = pool.submit(_seconds_ends, seconds, _seconds_at(compute, seconds, logs[0]), level)
+        in_seconds = pool.submit(_seconds_ends, seconds, _seconds_at(compute, seconds, logs[0]), level)
         flops_ends = _cut(value, draws, compute, spent, level)
         losses = np.exp(np.stack([logs[0], *interval(drawn, level)]))
         best, places = _places(np.where(unsettled, -np.inf, draws), level)
-        time_ends = timed.result()
+        time_ends = in_seconds.result()
     for ends in (flops_ends, time_ends):
         ends[:, unsettled] = np.nan
     rows = []

@@ -32,8 +32,10 @@ PAGES = {
     "/checks": "Base learning rates",
     "/provenance": "einsearch report",
     "/optuna": "Not offered here",
+    "/structure?key=monarch": "monarch",
+    f"/trials/{TRIALS * WITH_POINTS + 3}": f"Trial {TRIALS * WITH_POINTS + 3}",
 }
-"""Pages, and words that each of them has to say."""
+"""Pages of the study, and words that each of them has to say."""
 
 
 def grow(path: Path) -> None:
@@ -60,8 +62,9 @@ def large(filled: str, tmp_path: Path) -> Iterator[Site]:
 
 def test_every_page_of_a_large_study(large: Site, visit: Visit) -> None:
     assert large.ask("/api/v1/studies/1").json["done"] > 0.9 * MANY  # waits until the study is in memory
-    for end, words in PAGES.items():
-        settled(visit, large, f"/studies/1{end}")
-        assert words in visit.page.locator("main").inner_text(), end
+    addresses = {"/studies": "Studies"} | {f"/studies/1{end}": words for end, words in PAGES.items()}
+    for address, words in addresses.items():
+        settled(visit, large, address)
+        assert words in visit.page.locator("main").inner_text(), address
         assert visit.page.locator(".plot.failed").count() == 0
     sound(visit)
