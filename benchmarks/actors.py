@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from search.trial import Report
+from search.report import Report
 from search.worker import TrialActor
 from trainers.points import Point
 

@@ -38,6 +38,10 @@ GPT2 = ((768, 2304), (768, 768), (768, 3072), (3072, 768))
 PART = 8
 """Parts of the tokens that a textbook version is tried on, and timed on where all of them would take too long."""
 
+FEW, MUCH = 16, 5
+"""Tokens that the two dense layers of 16 bits are tried on first, and how many times as long as ours torch's must take on them
+to be out: where it emulates products, all tokens would take it minutes."""
+
 LARGEST = 5e8
 """Bytes between the two products of a part beyond which a textbook version is left out: it holds several such tensors."""
 
@@ -112,10 +116,14 @@ def cells(structures: list[str], sizes: list[int], shapes: list[str]) -> Iterato
 
 def fastest_dense(d_in: int, d_out: int, x: torch.Tensor, dy: torch.Tensor, settings: Settings) -> Callable[[], None]:
     """A dense layer: torch's own, or with 16 bits on a CPU ours if that is faster, as it is where torch emulates products."""
-    linear = step(nn.Linear(d_in, d_out, bias=False, **settings.options), x, dy)
+    torchs = nn.Linear(d_in, d_out, bias=False, **settings.options)
     if settings.device.type == "cuda" or settings.dtype == torch.float32:
-        return linear
-    return min(linear, step(EinsumLinear(d_in, d_out, "dense", **settings.options), x, dy), key=timed)
+        return step(torchs, x, dy)
+    ours = EinsumLinear(d_in, d_out, "dense", **settings.options)
+    few = x.detach()[:FEW].requires_grad_(), dy[:FEW]
+    if timed(step(torchs, *few)) > MUCH * timed(step(ours, *few)):
+        return step(ours, x, dy)
+    return min(step(torchs, x, dy), step(ours, x, dy), key=timed)
 
 
 def measure(d_in: int, d_out: int, structures: list[str], settings: Settings) -> Iterator[Row]:

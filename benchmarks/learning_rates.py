@@ -21,7 +21,8 @@ from space.structure import Structure
 from trainers import flops
 from trainers.config import TrialConfig
 from trainers.corpus import Corpus, load_corpus
-from trainers.run import TrainingRun, model_config
+from trainers.gpt_config import model_config
+from trainers.run import TrainingRun
 
 DEFAULT = 3e-3
 RATES = (7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2)

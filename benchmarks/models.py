@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from benchmarks.turns import keep_freed_memory, to_dense, until_sure
-from trainers.gpt import GPT, GPTConfig
+from trainers.gpt import GPT
+from trainers.gpt_config import GPTConfig
 
 STRUCTURES = ("monarch", "btt:1/4", "tensor_train:1/4", "low_rank:1/2", "monarch3")
 CONTEXT = 256

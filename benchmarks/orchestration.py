@@ -32,10 +32,10 @@ from benchmarks.actors import BusyActor, NoopActor, ended, work
 from search import executor
 from search.driver import Driver, Task
 from search.optuna_side import OptunaSide
+from search.report import Report
 from search.settings import Rung, StudySettings
 from search.steering import Proposal
 from search.study import Study
-from search.trial import Report
 from space.sampling import sample_structure
 from space.structure import Structure
 from storage.claims import Wait
@@ -191,13 +191,15 @@ def tune_and_optuna(folder: Path, trials: int) -> list[Row]:
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
 
-    from search.cluster import Cluster, connected
+    from search.cluster import Cluster
+    from search.connection import Connection
 
     space = {f"x{index}": optuna.distributions.FloatDistribution(0, 1) for index in range(7)}
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/tune.db")
     sampler = optuna.samplers.RandomSampler(seed=0)
     searcher = OptunaSearch(space, metric="loss", mode="min", sampler=sampler, storage=storage, study_name="tune")
-    with connected(Cluster(), CORES):
+    with Connection(Cluster(), CORES) as connection:
+        connection.wait()
         start = time.perf_counter()
         tune.run(
             NoopActor, search_alg=ConcurrencyLimiter(searcher, CORES), num_samples=trials, reuse_actors=True, verbose=0,

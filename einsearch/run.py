@@ -22,6 +22,7 @@ from space.errors import RunError
 
 if TYPE_CHECKING:
     from search.driver import Driver
+    from search.session import Session
     from search.study import Study
 
 
@@ -52,29 +53,32 @@ def run(study: Study, running: Running, *, create: bool) -> None:
     Raises:
         EinsearchError: as `Study.run`.
     """
+    from search.cluster import Cluster
+
     stop = Stop()
     try:
-        with stop, study.driver(create=create) as driver:
-            spend(study, driver, running, stop)
+        cluster = Cluster(running.address, running.resources)
+        with stop, study.session(create=create, concurrency=running.concurrency, cluster=cluster) as session:
+            spend(study, session, running, stop)
     except (KeyboardInterrupt, Stopped):
         click.echo(f"stopped; nothing recorded is lost. Go on with:\n  {resume_command(study)}", err=True)
         raise click.exceptions.Exit(128 + stop.signal) from None
     answer(study, running.report_)
 
 
-def spend(study: Study, driver: Driver, running: Running, stop: Stop) -> None:
+def spend(study: Study, session: Session, running: Running, stop: Stop) -> None:
     """Run what is left of the budget."""
     from einsearch.live import watching
-    from search.cluster import Cluster
     from storage.status import status
 
+    driver = session.driver
     now = status(driver.database, study.name)
     place = driver.database.location.path or now.url_shown
     if not running.quiet:
         click.echo(f"study {study.name!r} in {place}: {now.done} of {now.budget} trials done", err=True)
     if now.done < now.budget:
         with stop.of(driver), watching(driver, driver.database, study.name, running.quiet):
-            study.execute(driver, running.concurrency, Cluster(running.address, running.resources))
+            session.execute()
     elif not running.quiet:
         click.echo(f"nothing is left to run; for more: {resume_command(study)} --trials +10", err=True)
 

@@ -16,6 +16,11 @@ def below(place: str, name: str) -> str:
     return f"{place.rstrip('/')}/{name}"
 
 
+def trial_place(checkpoints: str, number: int) -> str:
+    """Where a trial's checkpoints are, in the place of its study's."""
+    return below(checkpoints, f"trial-{number:05d}")
+
+
 def corpus_place(name: str) -> str:
     """The corpus as a study records it: a path is made absolute, so that it is the same from every folder."""
     path = Path(name).expanduser()

@@ -19,14 +19,14 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from search import plan
+from search import plan, trial_place
 from search.optuna_side import OptunaSide
+from search.report import Report, cut
 from search.sampler import StructureSampler
 from search.settings import StudySettings
 from search.steady import Steady
 from search.steering import Steering
 from search.stopping import Judge
-from search.trial import Report, cut, place_of
 from space.errors import EinsearchError, TrialError
 from space.structure import Structure
 from storage import results
@@ -255,7 +255,7 @@ class Driver:
     def _task(self, claim: Claim) -> Task:
         assert claim.structure is not None and claim.rung is not None and claim.width is not None and claim.config is not None
         config = {**claim.config, "seed": claim.seed, "corpus_fingerprint": self._study.corpus_fingerprint}
-        place = place_of(self._checkpoints, claim.number)
+        place = trial_place(self._checkpoints, claim.number)
         return Task(claim, Structure.parse(claim.structure), claim.rung, claim.width, config, place)
 
     def _finish(self, task: Task, report: Report, decisions: Sequence[Decision]) -> bool:

@@ -9,13 +9,10 @@ exceptions of a searcher into text, so ours become the driver's fault first, and
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +22,10 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search.searcher import Searcher
 
-from search.cluster import Cluster, connected, waiting_for
+from search.cluster import Cluster, waiting_for
+from search.connection import Connection, replaced
 from search.driver import Driver, Task
-from search.trial import Report
+from search.report import Report
 from search.worker import TrialActor
 from space.errors import EinsearchError, RunError
 from storage.claims import Finished, Wait
@@ -232,28 +230,20 @@ class Silence(TrialProgressCallback):
         """Note nothing."""
 
 
-def execute(driver: Driver, workers: int | None, cluster: Cluster, threads: int = 1) -> None:
+def execute(driver: Driver, connection: Connection, threads: int = 1) -> None:
     """Run trials until the study's budget is used up, or the driver has a fault.
 
     Args:
-        workers: trials at a time; None for as many as there is room for.
         threads: of torch, per trial.
 
     Raises:
         RunError: the cluster cannot be reached.
     """
-    if cluster.embedded and workers is None:
-        workers = max(1, int(len(os.sched_getaffinity(0)) / cluster.resources.get("CPU", 1.0)))
-    crew = Crew(driver, cluster, workers)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with (
-        connected(cluster, workers),
-        _registered(crew) as key,
-        tempfile.TemporaryDirectory(prefix="einsearch-tune-") as scratch,
-    ):
-        _handle_again(handlers)
+    connection.wait()
+    crew = Crew(driver, connection.cluster, connection.workers)
+    with _registered(crew) as key, tempfile.TemporaryDirectory(prefix="einsearch-tune-") as scratch:
         crew.note()
-        with crew.faults():
+        with crew.faults(), _workers_that_wait(crew.cluster):
             _experiment(crew, key, scratch, threads)
 
 
@@ -278,11 +268,17 @@ def _experiment(crew: Crew, key: int, scratch: str, threads: int) -> None:
     )
 
 
-def _handle_again(handlers: Mapping[signal.Signals, Any]) -> None:
-    """Ray has handlers of its own, which print a stack and end the process; put back those of before."""
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+@contextmanager
+def _workers_that_wait(cluster: Cluster) -> Iterator[None]:
+    """Have Tune run trials in the workers that Ray began with, which have loaded torch by now.
+
+    Tune asks for environment variables of its own, and Ray starts new processes to give them. Workers of a cluster of this
+    process's own inherit them all.
+    """
+    from ray.tune.execution import class_cache
+
+    with replaced(class_cache, DEFAULT_ENV_VARS={}, ENV_VARS_TO_PROPAGATE=set()) if cluster.embedded else nullcontext():
+        yield
 
 
 @contextmanager

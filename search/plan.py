@@ -12,8 +12,7 @@ from storage.schema import TrialKind
 from storage.studies import PlannedTrial
 from trainers import flops
 from trainers.config import TrialConfig
-from trainers.gpt import GPTConfig
-from trainers.run import affordable_steps, model_config
+from trainers.gpt_config import GPTConfig, model_config
 
 
 @lru_cache(maxsize=16384)
@@ -58,7 +57,7 @@ def _planned(
 ) -> PlannedTrial:
     config = trial_config(settings, structure, rung, width, settings.seed)
     per_token = flops.count(model_config(config, vocab_size)).total
-    affordable_steps(config, float(per_token * config.tokens_per_step))
+    flops.affordable_steps(config, float(per_token * config.tokens_per_step))
     return PlannedTrial(kind, structure, rung, width, config.to_dict())
 
 

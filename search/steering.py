@@ -166,14 +166,14 @@ class Steering:
 
         `pool` begins with the structures of `observed`: the best of them is what is to be improved on.
         """
-        from scipy.stats import norm
+        from scipy.special import ndtr
 
         mean, cov, noise = self._posterior(observed, pool)
         variance = np.diagonal(cov, axis1=1, axis2=2)
         learnt = np.abs(cov[:, 0, 1:]) / np.sqrt(variance[:, 1:] + noise)
         tried = len({o.structure for o in observed})
         z = (mean - mean[:tried].max())[:, None] / learnt
-        return learnt * (z * norm.cdf(z) + norm.pdf(z)), mean, np.sqrt(variance[:, 0])
+        return learnt * (z * ndtr(z) + np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)), mean, np.sqrt(variance[:, 0])
 
     def _posterior(self, observed: Sequence[Observation], pool: Sequence[Structure]) -> tuple[Floats, Floats, float]:
         """Mean of each candidate at the target (P,), covariance of (target, each rung) (P, 1 + R, 1 + R), noise of a trial."""

@@ -5,26 +5,28 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from search import CHECKPOINTS, DEFAULT_DB, below, corpus_place
+from search import CHECKPOINTS, DEFAULT_DB, below, corpus_place, trial_place
+from search.cluster import Cluster
+from search.connection import Connection
 from search.settings import StudySettings, with_trial
 from space.errors import ConfigError
 from storage.database import Database
 from storage.queries import studies_frame
+from storage.status import StudyStatus, status
 from storage.studies import PlannedTrial, StudyRecord, check_study, create_study, open_study
 from storage.urls import locate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from search.cluster import Cluster
     from search.driver import Driver
+    from search.session import Session
     from storage.laws import HoldOut, LawSet
-    from storage.status import StudyStatus
     from trainers.corpus import Corpus
 
 PROPOSALS = 7
@@ -36,6 +38,15 @@ PACKAGES = ("einsearch", "torch", "optuna", "ray", "sqlalchemy", "numpy")
 
 CHANGEABLE = ("explore", "early_stopping", "target_compute")
 """Settings of a study that may change while it goes on: they say what to try next and for how long, not what a trial is."""
+
+
+class _Opened(NamedTuple):
+    """A study that may go on: what a driver needs of it."""
+
+    database: Database
+    study: StudyRecord
+    settings: StudySettings
+    vocab_size: int
 
 
 class Study:
@@ -80,47 +91,32 @@ class Study:
             UserError: before anything is spent: wrong settings, a study that has others, an unusable database or corpus.
             RunError: what stopped the run; the study can be resumed.
         """
-        with self.driver(create=True) as driver:
-            self.execute(driver, concurrency, cluster)
+        with self.session(create=True, concurrency=concurrency, cluster=cluster) as session:
+            session.execute()
 
     def resume(self, *, concurrency: int | None = None, cluster: Cluster | None = None) -> None:
         """Go on with a study that exists; raises as `run`, and StudyError where it does not exist."""
-        with self.driver(create=False) as driver:
-            self.execute(driver, concurrency, cluster)
+        with self.session(create=False, concurrency=concurrency, cluster=cluster) as session:
+            session.execute()
 
-    @staticmethod
-    def execute(driver: Driver, concurrency: int | None = None, cluster: Cluster | None = None) -> None:
-        """Run trials with a driver of this study's until the budget is used up.
-
-        Raises:
-            EinsearchError: the driver's fault.
-        """
+    @contextmanager
+    def session(self, *, create: bool, concurrency: int | None = None, cluster: Cluster | None = None) -> Iterator[Session]:
+        """This process as a driver of the study, with Ray. Ray starts once nothing is found wrong, beside all the rest."""
         if concurrency is not None and concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}; give at least 1")
-        if driver.finished:
-            return
-        from search.cluster import Cluster
-        from search.executor import execute
+        with ExitStack() as stack:
+            opened = stack.enter_context(self._opened(create))
+            left = opened.study.budget - status(opened.database, self.name).done
+            connection = stack.enter_context(Connection(cluster or Cluster(), concurrency)) if left else None
+            from search.session import Session  # it loads Optuna, while Ray starts
 
-        execute(driver, concurrency, cluster or Cluster())
-        if driver.fault is not None:
-            raise driver.fault
-        driver.conclude()
+            yield Session(stack.enter_context(self._driver(opened)), connection)
 
     @contextmanager
     def driver(self, *, create: bool) -> Iterator[Driver]:
-        """This process as a driver of the study. What is wrong with a new study is found before its database is made."""
-        from search.driver import Driver
-
-        if create and self._is_new():
-            self._prepared(None)
-        with Database.open(self.db, create=create) as database:
-            recorded = self._recorded(database, create)
-            settings, data, plan = self._prepared(recorded)
-            study = self._create(database, settings, data, plan, recorded)
-            data.require(study.corpus_fingerprint)
-            with Driver(database, study, settings, data.vocab_size, self.checkpoints(database, study)) as driver:
-                yield driver
+        """This process as a driver of the study, for trials that run without Ray."""
+        with self._opened(create) as opened, self._driver(opened) as driver:
+            yield driver
 
     def checkpoints(self, database: Database, study: StudyRecord) -> str:
         """Folder or URI of the study's checkpoints."""
@@ -132,10 +128,8 @@ class Study:
 
     def trial_place(self, number: int) -> str:
         """Folder or URI of the checkpoints of a trial, by its number."""
-        from search.trial import place_of
-
         with Database.open(self.db) as database:
-            return place_of(self.checkpoints(database, open_study(database, self.name)), number)
+            return trial_place(self.checkpoints(database, open_study(database, self.name)), number)
 
     def record(self) -> StudyRecord:
         """The study as recorded: settings, budget, seed, data, versions."""
@@ -144,8 +138,6 @@ class Study:
 
     def status(self) -> StudyStatus:
         """Trials by state, compute and seconds spent."""
-        from storage.status import status
-
         with Database.open(self.db) as database:
             return status(database, self.name)
 
@@ -176,6 +168,23 @@ class Study:
 
         with Database.open(self.db) as database:
             return queries.trials_frame(database, self.name)
+
+    @contextmanager
+    def _opened(self, create: bool) -> Iterator[_Opened]:
+        """The study, made where it is new. What is wrong with a new one is found before its database is made."""
+        if create and self._is_new():
+            self._prepared(None)
+        with Database.open(self.db, create=create) as database:
+            recorded = self._recorded(database, create)
+            settings, data, plan = self._prepared(recorded)
+            study = self._create(database, settings, data, plan, recorded)
+            data.require(study.corpus_fingerprint)
+            yield _Opened(database, study, settings, data.vocab_size)
+
+    def _driver(self, opened: _Opened) -> Driver:
+        from search.driver import Driver
+
+        return Driver(*opened, self.checkpoints(opened.database, opened.study))
 
     @property
     def _given_checkpoints(self) -> str | None:
@@ -216,9 +225,7 @@ class Study:
 
         Where the precision is left open, it is the recorded one, or what this machine has.
         """
-        import torch
-
-        from trainers.precision import choose
+        from trainers.precision import of_this_machine
 
         known = StudySettings.from_dict(recorded.settings) if recorded else None
         settings = self.settings or known or StudySettings()
@@ -229,8 +236,7 @@ class Study:
             settings = dataclasses.replace(settings, target_compute=self.target_compute)
         if settings.trial.precision != "auto":
             return settings
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return with_trial(settings, {"precision": known.trial.precision if known else choose("auto", device)})
+        return with_trial(settings, {"precision": known.trial.precision if known else of_this_machine()})
 
     def _create(
         self,

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from ray import tune
 
-from search.trial import AttemptRunner, Report, failure
+from search.report import Report, failure
+from search.trial import AttemptRunner
 from space.errors import EinsearchError
 
 SLICE = 5.0

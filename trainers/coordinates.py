@@ -9,7 +9,6 @@ the head, which starts at zero; gradients reach all layers at the third step, so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from trainers.gpt import GPT
 from trainers.layers import EinsumLinear
 from trainers.plans.choice import estimated
+from trainers.points import Coordinates
 
 STEPS = (4, 8, 16)
 """Optimizer steps after which a run is looked at. At the same ones the rate of the warmup is the same at every width."""
@@ -28,27 +28,6 @@ WINDOWS = 1
 
 KINDS = {"query": "qkv", "key": "qkv", "value": "qkv", "out": "out", "up": "up", "down": "down", "head": "head"}
 """Kind of each linear layer of the model, by the end of its name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coordinates:
-    """How far activations have moved since the start of a run, by kind of layer: root mean squares, in units of activations.
-
-    Attributes:
-        step: optimizer steps taken.
-        qkv: of queries, keys and values, before their norms.
-        out: of the attention output.
-        up: of the feed-forward layer's hidden features, before the GELU.
-        down: of the feed-forward output.
-        head: of the logits.
-    """
-
-    step: int
-    qkv: float
-    out: float
-    up: float
-    down: float
-    head: float
 
 
 class CoordinateCheck:

@@ -14,15 +14,17 @@ import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from space.errors import DataError, DiskError
 from trainers.cache import default_cache, locked
 from trainers.text import PYTHON_BYTES, VOCAB_SIZE, Source, encode, path_source, python_source, usable
+
+if TYPE_CHECKING:
+    import torch
 
 Tokens = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -147,6 +149,8 @@ def open_corpus(name: str, folder: Path) -> Corpus:
 
 
 def _windows(tokens: Tokens, rng: np.random.Generator, count: int, context: int) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch  # here, as a driver opens a corpus long before it needs torch, which takes seconds
+
     starts = rng.integers(0, len(tokens) - context, size=count)
     block = torch.from_numpy(tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64))
     return block[:, :-1].contiguous(), block[:, 1:].contiguous()

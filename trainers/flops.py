@@ -17,7 +17,8 @@ from typing import Literal
 
 from space.errors import ConfigError
 from space.structure import Structure
-from trainers.gpt import GPTConfig
+from trainers.config import TrialConfig
+from trainers.gpt_config import GPTConfig
 
 Convention = Literal["train_flops", "paper_macs"]
 
@@ -103,3 +104,19 @@ def matched_width(
         if math.log((cost.parts["attention"] + cost.parts["head"]) / target_flops_per_token) > best_distance:
             break
     return best
+
+
+def affordable_steps(config: TrialConfig, flops_per_step: float) -> int:
+    """Whole steps that the budget pays for.
+
+    Raises:
+        ConfigError: they do not reach beyond the warmup.
+    """
+    steps = int(config.budget_flops // flops_per_step)
+    least = config.warmup_steps + 1
+    if steps < least:
+        raise ConfigError(
+            f"budget_flops = {config.budget_flops:.4g} pays for {steps} steps of {flops_per_step:.4g} FLOPs, warmup_steps = "
+            f"{config.warmup_steps} need at least {least}; give {least * flops_per_step:.4g} FLOPs, or a smaller model"
+        )
+    return steps

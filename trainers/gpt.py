@@ -8,70 +8,20 @@ muP asks; the head and the last factor of each branch start at zero, so the firs
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from space.errors import ConfigError, StructureError
+from space.errors import ConfigError
 from space.structure import Structure
+from trainers.gpt_config import GPTConfig
 from trainers.layers import EinsumLinear
 
 BASE_DEPTH = 3
 """Depth at which a branch has multiplier 1."""
 
 EMBEDDING_STD = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GPTConfig:
-    """Shape of a model.
-
-    Args:
-        structure: text of the structure of every linear layer but the head; kept as the structure's key.
-        width: features of the residual stream, a multiple of `d_head`.
-        depth: number of blocks.
-        d_head: features of an attention head.
-        context: longest sequence, tokens.
-        vocab_size: number of symbols.
-        weight_norm: whether structured layers are weight-normalised (P2 section 5.1); dense ones never are.
-
-    Raises:
-        ConfigError: names the field that is wrong.
-    """
-
-    structure: str = "dense"
-    width: int
-    depth: int = 3
-    d_head: int = 64
-    context: int = 128
-    vocab_size: int = 96
-    weight_norm: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("width", "depth", "d_head", "context", "vocab_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} is {value!r}; it must be a positive integer")
-        if self.width % self.d_head:
-            raise ConfigError(f"width is {self.width}; it must be a multiple of d_head, which is {self.d_head}")
-        try:
-            object.__setattr__(self, "structure", Structure.parse(self.structure).key)
-        except StructureError as error:
-            raise ConfigError(f"structure: {error}") from None
-
-    @property
-    def heads(self) -> int:
-        """Number of attention heads."""
-        return self.width // self.d_head
-
-    @property
-    def layer_widths(self) -> dict[str, tuple[int, int]]:
-        """(d_in, d_out) of each linear layer of a block, by kind."""
-        d = self.width
-        square = dict.fromkeys(("query", "key", "value", "out"), (d, d))
-        return square | {"up": (d, 4 * d), "down": (4 * d, d)}
 
 
 def _linear(config: GPTConfig, kind: str) -> EinsumLinear:

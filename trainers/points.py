@@ -1,4 +1,4 @@
-"""`Point`: one evaluation of a run, the unit that scaling laws are fitted to."""
+"""What a run says of itself: `Point`, one evaluation, the unit that scaling laws are fitted to, and `Coordinates`."""
 
 from __future__ import annotations
 
@@ -26,3 +26,24 @@ class Point:
     train_loss: float
     seconds: float
     warmup: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """How far activations have moved since the start of a run, by kind of layer: root mean squares, in units of activations.
+
+    Attributes:
+        step: optimizer steps taken.
+        qkv: of queries, keys and values, before their norms.
+        out: of the attention output.
+        up: of the feed-forward layer's hidden features, before the GELU.
+        down: of the feed-forward output.
+        head: of the logits.
+    """
+
+    step: int
+    qkv: float
+    out: float
+    up: float
+    down: float
+    head: float

@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from space.errors import CheckpointError, ConfigError
+from space.errors import CheckpointError
 from trainers import flops, mup, precision
 from trainers.config import TrialConfig
-from trainers.coordinates import STEPS, CoordinateCheck, Coordinates
+from trainers.coordinates import STEPS, CoordinateCheck
 from trainers.corpus import Corpus
-from trainers.gpt import GPT, GPTConfig
+from trainers.gpt import GPT
+from trainers.gpt_config import GPTConfig, model_config
 from trainers.plans.choice import estimated
 from trainers.plans.native import library
-from trainers.points import Point
+from trainers.points import Coordinates, Point
 
 EVALUATION_SPAN = 4
 """The first evaluation is at 1/4 of the run, the others follow at a constant ratio: earlier ones say how a model starts, not
@@ -67,7 +68,7 @@ class TrainingRun:
         self.precision = precision.choose(config.precision, self.device)
         shape = model_config(config, corpus.vocab_size)
         self.flops_per_step = float(flops.count(shape).total * config.tokens_per_step)
-        self.steps = affordable_steps(config, self.flops_per_step)
+        self.steps = flops.affordable_steps(config, self.flops_per_step)
         self.schedule = evaluation_steps(self.steps, config.evaluations)
 
         self.model = _build(shape, config.seed).to(self.device)
@@ -216,35 +217,6 @@ class TrainingRun:
             raise CheckpointError(f"the checkpoint is of another run ({pairs}); give the one of this run")
         if state["corpus"] != self.corpus.fingerprint:
             raise CheckpointError(f"the checkpoint was trained on other data than {self.corpus.name!r}; start the run afresh")
-
-
-def model_config(config: TrialConfig, vocab_size: int) -> GPTConfig:
-    """The model of a trial."""
-    return GPTConfig(
-        structure=config.structure,
-        width=config.width,
-        depth=config.depth,
-        d_head=config.d_head,
-        context=config.context,
-        vocab_size=vocab_size,
-        weight_norm=config.weight_norm,
-    )
-
-
-def affordable_steps(config: TrialConfig, flops_per_step: float) -> int:
-    """Whole steps that the budget pays for.
-
-    Raises:
-        ConfigError: they do not reach beyond the warmup.
-    """
-    steps = int(config.budget_flops // flops_per_step)
-    least = config.warmup_steps + 1
-    if steps < least:
-        raise ConfigError(
-            f"budget_flops = {config.budget_flops:.4g} pays for {steps} steps of {flops_per_step:.4g} FLOPs, warmup_steps = "
-            f"{config.warmup_steps} need at least {least}; give {least * flops_per_step:.4g} FLOPs, or a smaller model"
-        )
-    return steps
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import f as f_distribution
+from scipy.special import fdtrc
 
 from storage.laws.evidence import Scale, Sums
 from storage.laws.frontier import Front, axis_row
@@ -93,7 +93,7 @@ def _pooling(sums: Sums, scale: Scale, found: Posterior) -> float:
     own, xx = -xy[seen] / xx[seen], xx[seen]
     departure = float(np.sum(xx * (own - np.average(own, weights=xx)) ** 2))
     dof = SIGMA_DOF + max(int(sums.levels.sum()) - sums.levels.size - extra - 1, 0)
-    return float(f_distribution.sf(departure / extra / float(found.estimate.sigma[0]) ** 2, extra, dof))
+    return float(fdtrc(extra, dof, departure / extra / float(found.estimate.sigma[0]) ** 2))
 
 
 def _verdict(front: Front, pooling_p: float, identified: bool) -> str:

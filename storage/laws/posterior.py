@@ -33,7 +33,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 from scipy.special import logsumexp
 
 from storage.laws.evidence import SHARES, Sums
@@ -249,6 +248,8 @@ def _choose(nodes: tuple[Index, Array], log_weight: Array, draws: int, rng: np.r
 
 def _marginal(table: Array) -> Array:
     """Probabilities of all candidates of L_inf, (G,), from log weights (nodes, rest)."""
+    from scipy.interpolate import PchipInterpolator  # here: it loads half of scipy, which a driver need not wait for
+
     log_weight = logsumexp(table, axis=1)
     smooth = PchipInterpolator(SHARES[_FINE], log_weight - log_weight.max())(SHARES)
     weight = np.exp(smooth) * np.gradient(SHARES)

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize, nnls
 
 from storage.laws.run import Array
 
@@ -52,6 +51,8 @@ def fit_terms(x: Array, log_loss: Array, starts: Sequence[tuple[float, ...]] | N
         log_loss: (n,).
         starts: exponents (k) to begin at; a grid of them when None.
     """
+    from scipy.optimize import minimize  # here: every driver and command loads these laws, and few ever fit so
+
     centre = x.mean(axis=0)
     arguments = (x - centre, log_loss)
     grid = list(itertools.product(EXPONENTS, repeat=x.shape[1])) if starts is None else starts
@@ -64,6 +65,8 @@ def fit_terms(x: Array, log_loss: Array, starts: Sequence[tuple[float, ...]] | N
 
 def _starts(x: Array, log_loss: Array, grid: Sequence[tuple[float, ...]]) -> list[Array]:
     """The best points of a grid of exponents, theta each; x is centred."""
+    from scipy.optimize import nnls
+
     loss, found = np.exp(log_loss), []
     for powers in grid:
         terms = np.column_stack([np.ones(len(x)), np.exp(-np.array(powers) * x)])

@@ -16,7 +16,7 @@ import torch
 
 from trainers.config import TrialConfig
 from trainers.gpt import GPT
-from trainers.run import model_config
+from trainers.gpt_config import model_config
 
 SUM = "SELECT sum(flops), sum(seconds) FROM einsearch_trials"
 NAMES = ["structure", "theta", "omega", "psi", "nu", "multiplier", "multiplier_low", "multiplier_high", "loss", "loss_low"]

@@ -251,9 +251,10 @@ def die_at(place: str, method: str, when: str, call: int, number: int = signal.S
 def run(order: dict[str, Any]) -> None:
     """What a forked driver does."""
     from search.driver import Task
+    from search.report import Report, failure
     from search.settings import StudySettings
     from search.study import Study
-    from search.trial import AttemptRunner, Report, failure
+    from search.trial import AttemptRunner
     from storage.claims import Wait
 
     install(order)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from search.cluster import _on_loopback
+from search.connection import _on_loopback
 from search.study import Study
 
 # Ray's clusters leave files open

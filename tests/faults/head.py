@@ -9,7 +9,7 @@ import sys
 
 from ray.cluster_utils import Cluster
 
-from search.cluster import _on_loopback
+from search.connection import _on_loopback
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from storage.database import Database
 from storage.schema import Attempt, Trial
 from trainers import flops
 from trainers.config import TrialConfig
-from trainers.run import affordable_steps, model_config
+from trainers.gpt_config import model_config
 from trainers.text import VOCAB_SIZE
 
 DRIVING = Path(__file__).with_name("driving.py")
@@ -137,7 +137,7 @@ def run_flops(config: dict[str, Any]) -> float:
     """FLOPs of a whole run of a trial: as many steps as its budget pays for."""
     trial = TrialConfig.from_dict(config)
     per_step = float(flops.count(model_config(trial, VOCAB_SIZE)).total * trial.tokens_per_step)
-    return affordable_steps(trial, per_step) * per_step
+    return flops.affordable_steps(trial, per_step) * per_step
 
 
 def attempts_of(study: Study) -> pd.DataFrame:

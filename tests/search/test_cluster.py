@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster import Cluster, _auth_mode, parse_resources, runtime_env
+from search.cluster import Cluster, parse_resources
+from search.connection import _auth_mode, runtime_env
 from space.errors import ConfigError
 
 

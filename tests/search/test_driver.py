@@ -16,9 +16,10 @@ import pytest
 from optuna.trial import TrialState
 
 from search.driver import Task
+from search.report import Report, failure
 from search.sampler import StructureSampler
 from search.study import Study
-from search.trial import AttemptRunner, Report, failure
+from search.trial import AttemptRunner
 from search.vault import load_furthest, vault
 from space.errors import CheckpointError, ConfigError, DataError, DiskError, RunError, TrialError
 from storage.charges import MAX_ATTEMPTS

@@ -14,7 +14,7 @@ from space.catalogue import STANDARD
 from space.sampling import sample_structure
 from space.structure import Structure
 from trainers import flops
-from trainers.run import model_config
+from trainers.gpt_config import model_config
 
 VOCAB = 96
 SETTINGS = StudySettings()

@@ -17,9 +17,9 @@ from benchmarks.actors import NoopActor
 from benchmarks.orchestration import random_proposals
 from search import executor
 from search.driver import Driver, Task
+from search.report import Report
 from search.settings import StudySettings, with_trial
 from search.study import Study
-from search.trial import Report
 from space.errors import ConfigError, DataError, StudyError
 
 THEIRS_AND_OURS = tuple(f"<class '{package}." for package in ("ray.tune", "ray.air", "search"))

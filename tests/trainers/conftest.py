@@ -9,7 +9,8 @@ import torch
 from trainers import flops
 from trainers.config import TrialConfig
 from trainers.corpus import Corpus, load_corpus
-from trainers.run import TrainingRun, model_config
+from trainers.gpt_config import model_config
+from trainers.run import TrainingRun
 
 SMALL: dict[str, Any] = {
     "width": 32, "depth": 1, "context": 32, "batch_size": 8, "warmup_steps": 3, "evaluations": 4, "eval_windows": 16,

@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from space.errors import ConfigError
 from space.structure import Structure
 from trainers.flops import count, matched_width
-from trainers.gpt import GPT, GPTConfig
+from trainers.gpt import GPT
+from trainers.gpt_config import GPTConfig
 from trainers.layers import EinsumLinear
 from trainers.plans.choice import pinned
 

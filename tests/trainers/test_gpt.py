@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from space.errors import ConfigError
-from trainers.gpt import GPT, GPTConfig
+from trainers.gpt import GPT
+from trainers.gpt_config import GPTConfig
 from trainers.layers import EinsumLinear
 from trainers.mup import parameter_groups
 

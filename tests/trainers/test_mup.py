@@ -12,7 +12,8 @@ from torch import nn
 from space.errors import ConfigError
 from space.structure import Structure
 from trainers.factors import products
-from trainers.gpt import GPT, GPTConfig
+from trainers.gpt import GPT
+from trainers.gpt_config import GPTConfig
 from trainers.layers import EinsumLinear
 from trainers.mup import adam_multipliers, multipliers, parameter_groups, sgd_multipliers
 

@@ -28,6 +28,25 @@ def test_auto_is_bf16_on_a_gpu_that_has_it() -> None:
     assert precision.choose("auto", torch.device("cuda")) == ("bf16" if native else "fp32")
 
 
+def test_what_a_study_records_is_what_auto_comes_to_on_this_machine() -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert precision.of_this_machine() == precision.choose("auto", device)
+
+
+@pytest.mark.parametrize("feature", ["amx_tile", "avx512_bf16"])
+def test_torch_is_asked_where_the_cpu_may_have_bf16(feature: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda _: f"flags : fpu {feature} sse")
+    monkeypatch.setattr(precision, "choose", lambda asked, _: f"torch's word on {asked}")
+    assert precision.of_this_machine() == "torch's word on auto"
+
+
+def test_torch_is_asked_where_there_may_be_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setattr(precision, "GPU_DEVICES", (str(tmp_path / "nvidiactl"),))
+    monkeypatch.setattr(precision, "choose", lambda asked, _: f"torch's word on {asked}")
+    assert precision.of_this_machine() == "torch's word on auto"
+
+
 def test_auto_is_fp32_on_other_devices() -> None:
     assert precision.choose("auto", torch.device("meta")) == "fp32"
 
