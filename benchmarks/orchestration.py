@@ -1,7 +1,7 @@
 """What orchestration costs: drivers, Ray Tune and databases, around trials that cost nothing.
 
     python -m benchmarks.orchestration                 prints the tables of docs/benchmarks/orchestration.md
-    python -m benchmarks.orchestration --only ray      one part: ray, more, idle, tune, optuna, driver, peers, sampler or share
+    python -m benchmarks.orchestration --only ray      one part of those that --help lists
     python -m benchmarks.orchestration --only memory   10 000 trials, which takes ten minutes: not among the others
 
 Proposals are drawn at random but in `sampler`, so that the search itself, which costs what it costs, is told apart.
@@ -29,6 +29,7 @@ import ray
 from ray import tune
 
 from benchmarks.actors import BusyActor, NoopActor, ended, work
+from benchmarks.start import in_the_shell
 from search import executor
 from search.driver import Driver, Task
 from search.optuna_side import OptunaSide
@@ -40,6 +41,7 @@ from space.sampling import sample_structure
 from space.structure import Structure
 from storage.claims import Wait
 from trainers.config import TrialConfig
+from trainers.corpus import load_corpus
 
 TRIAL_SECONDS = 30.0
 CORES = 2
@@ -94,6 +96,13 @@ def with_ray(folder: Path, trials: int, workers: int) -> list[Row]:
         (f"einsearch, {workers} at a time: seconds from start to the first result", f"{times[0] - start:.1f}"),
         (f"einsearch, {workers} at a time: driver CPU per trial, ms, start included", f"{spent:.1f}"),
     ]
+
+
+def start(folder: Path) -> list[Row]:
+    """What a person waits for who types `einsearch search`; the corpus is prepared before."""
+    text = Path(study(folder, 2).settings.trial.corpus)
+    load_corpus(str(text))
+    return in_the_shell(folder, text)
 
 
 def memory(folder: Path, trials: int = 10_000, looks: int = 10) -> list[Row]:
@@ -307,6 +316,7 @@ def sampler(folder: Path, trials: int) -> list[Row]:
 PARTS: dict[str, Callable[[Path], list[Row]]] = {
     "ray": lambda folder: with_ray(folder, 300, CORES),
     "more": lambda folder: with_ray(folder, 300, 2 * CORES),
+    "start": start,
     "idle": idle,
     "tune": lambda folder: tune_and_optuna(folder, 100),
     "optuna": lambda folder: plain_optuna(folder, 300),

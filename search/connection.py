@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -47,7 +48,7 @@ class Connection:
     """Ray for as long as a block lasts. It starts in the background; `wait` where it is needed.
 
     A cluster of this process's own has a CPU for each worker, and ends with the block. A thread holds it throughout, since
-    Linux ends Ray's processes with the thread that started them; and off the main thread Ray sets no signal handlers.
+    Linux ends Ray's processes with the thread that started them.
 
     Args:
         workers: trials at a time; None for as many as there is room for.
@@ -86,6 +87,7 @@ class Connection:
         self._there.wait()
         if self._fault is not None:
             raise self._fault
+        _handle_again()
 
     def _hold(self) -> None:
         try:
@@ -97,6 +99,13 @@ class Connection:
             self._fault = fault
         self._there.set()
         self._over.wait()
+
+
+def _handle_again() -> None:
+    """Ray's library has a handler of SIGTERM of its own, which prints a stack; put that of Python back in its place."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _start(cpus: int) -> None:

@@ -229,7 +229,8 @@ def test_a_folder_that_cannot_be_written_stops_the_run_and_loses_nothing(search:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "joined"), [(signal.SIGINT, 130, False), (signal.SIGINT, 130, True), (signal.SIGTERM, 143, True)]
+    ("number", "code", "joined"),
+    [(signal.SIGINT, 130, False), (signal.SIGINT, 130, True), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
 )
 def test_a_wish_to_stop_leaves_a_checkpoint(search: Search, number: signal.Signals, code: int, joined: bool) -> None:
     with machines(first=1) if joined else nullcontext() as cluster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,21 @@ def test_tune_runs_in_the_workers_that_ray_began_with() -> None:
         process, ready = ray.get(actor.process.remote())
     assert process in waiting
     assert ready
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_the_programs_own_while_ray_is_there(number: int) -> None:
+    script = f"""
+import signal, time
+from search.cluster import Cluster
+from search.connection import Connection
+signal.signal({number}, lambda *_: print("heard"))
+with Connection(Cluster(), 1) as connection:
+    connection.wait()
+    signal.raise_signal({number})
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "heard\n", "")
 
 
 def test_a_cluster_that_is_not_there_is_said_when_it_is_needed() -> None:
