@@ -97,7 +97,7 @@ def test_a_race_whose_first_calls_take_too_long_is_called_off(monkeypatch: pytes
     calls: list[str] = []
     monkeypatch.setattr(autotune, "_time", lambda plan, *_: calls.append(plan.name) or 0.001)
     assert autotune.time_plans(problem(), [native, dense], 0.35) == taken
-    assert calls == ["native", "materialised"]
+    assert calls == ["native"]  # the first was long enough
 
 
 @pytest.mark.usefixtures("known_times")

@@ -165,9 +165,12 @@ def time_plans(problem: Problem, plans: Sequence[Plan], seconds: float) -> str:
     running = [plan for plan in plans if plan.cost(problem) <= HOPELESS * lowest][:MOST]
     tokens = min(problem.tokens, max(FEW, int(FIRST * problem.tokens / problem.dense_macs)))
     whole: dict[str, float] = {}
-    _heat(running, replace(problem, tokens=min(tokens, WARM)), end=0.0)
-    if time.perf_counter() > end + OVERDUE:
-        return _untimed(problem, running)
+    few = replace(problem, tokens=min(tokens, WARM))
+    inputs = _inputs(few)
+    for plan in running:
+        _time(plan, few, inputs)
+        if time.perf_counter() > end + OVERDUE:
+            return _untimed(problem, running)
     for heats_left, close in CLOSE:
         trial = replace(problem, tokens=tokens)
         times = _heat(running, trial, end)
