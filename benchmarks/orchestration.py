@@ -303,12 +303,14 @@ def fork(work: Callable[[], None]) -> int:
 def sampler(folder: Path, trials: int) -> list[Row]:
     """The driver with the real search, after so many results: what a proposal costs."""
     with study(folder, trials).driver(create=True) as driver:
-        for _ in range(trials - 5):
-            one_trial(driver)
+        with random_proposals():
+            for _ in range(trials - 5):
+                one_trial(driver)
+        one_trial(driver)  # it loads torch
         cpu = time.process_time()
-        for _ in range(5):
+        for _ in range(4):
             one_trial(driver)
-        each = (time.process_time() - cpu) / 5
+        each = (time.process_time() - cpu) / 4
     share = f"{each:.2f} s, {100 * each / TRIAL_SECONDS:.1f} % of a {TRIAL_SECONDS:.0f}-second trial"
     return [(f"with the real search, after {trials - 5} results: CPU of a trial", share)]
 
@@ -323,6 +325,7 @@ PARTS: dict[str, Callable[[Path], list[Row]]] = {
     "driver": lambda folder: driver_alone(folder, 1_500),
     "peers": lambda folder: peers(folder, 4, 400),
     "sampler": lambda folder: sampler(folder, 40),
+    "thousands": lambda folder: sampler(folder, 2_000),
     "share": share,
 }
 LONG: dict[str, Callable[[Path], list[Row]]] = {"memory": memory}

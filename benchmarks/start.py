@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -101,4 +100,3 @@ def command(words: list[str], folder: Path) -> Iterator[tuple[Callable[[Callable
             with suppress(subprocess.TimeoutExpired):
                 process.communicate(timeout=60)
             process.kill()
-            os.sync()

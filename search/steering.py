@@ -47,6 +47,9 @@ DRAWS = 300
 CONFIRM = 0.3
 """Share of a study's proposals, its last ones, that measure the most promising structures at the target."""
 
+MODELLED = 300
+"""Results that the model knows at most: it costs their number cubed."""
+
 FIT = {"timeout_sec": 3.0, "options": {"maxiter": 30}}
 """Bounds on the fit of the hyperparameters: a driver that thinks dispatches no trials."""
 
@@ -106,6 +109,7 @@ class Steering:
         if measured < FEWEST or (left > CONFIRM and rng.random() < self.explore):
             return self._random(structured, rng)
         tried = {(o.rung, self.identity(o.structure, o.rung)) for o in structured}
+        known = modelled(known)
         confirmation = self._confirmation(known, tried) if left <= CONFIRM else None
         return confirmation or self._improvement(known, tried, rng, left) or self._random(structured, rng)
 
@@ -192,6 +196,24 @@ class Steering:
             scale = float(getattr(model.outcome_transform, "stdvs", torch.ones(1)).reshape(-1)[0])
             noise = float(model.likelihood.noise.reshape(-1)[0]) * scale**2
         return mean, cov, noise
+
+
+def modelled(known: Sequence[Observation]) -> list[Observation]:
+    """What the model learns from, in the order of `known`: all that run, and all results up to `MODELLED` of them.
+
+    Later a third of these are the best, a third the latest of the others, and a third evenly spread over what is then left, so
+    that the model also knows where not to look.
+    """
+    results = [index for index, o in enumerate(known) if o.value is not None]
+    if len(results) <= MODELLED:
+        return list(known)
+    third = MODELLED // 3
+    best = sorted(results, key=lambda index: known[index].value or 0.0)[-third:]
+    others = sorted(set(results) - set(best))
+    rest = others[:-third]
+    spread = [rest[round(at)] for at in np.linspace(0, len(rest) - 1, third)]
+    kept = {*best, *others[-third:], *spread}
+    return [o for index, o in enumerate(known) if o.value is None or index in kept]
 
 
 def features(structure: Structure, log_compute: float) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from space import catalogue, parsing, taxonomy
@@ -42,6 +43,7 @@ class Structure:
         object.__setattr__(self, "fixed", fixed)
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def parse(cls, text: str) -> Structure:
         """The structure that `text` names.
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from search import plan
+from search import steering as policy
 from search.settings import Rung, StudySettings
-from search.steering import FEWEST, Observation, Steering, features, fit
+from search.steering import FEWEST, MODELLED, Observation, Steering, features, fit, modelled
 from space.catalogue import STANDARD
 from space.errors import RunError
 from space.sampling import sample_structure
@@ -96,6 +97,38 @@ def test_the_last_proposals_measure_the_best_that_were_not_measured_at_the_targe
         observed.append(Observation(proposal.structure, 1, truth(proposal.structure, 0.0)))
     assert len(set(confirmed)) == 3 and set(confirmed) <= {o.structure for o in best[:6]}
     assert steering.propose(observed, np.random.default_rng(0), left=0.31).origin == "random", "explore = 1 until then"
+
+
+def test_the_model_knows_all_results_until_they_are_many() -> None:
+    values = [float(value) for value in np.random.default_rng(0).permutation(MODELLED)]
+    few = [Observation(KNOWN[0], 0, value) for value in values]
+    assert modelled([*few, Observation(KNOWN[1], 0, None)]) == [*few, Observation(KNOWN[1], 0, None)]
+
+
+def test_of_many_results_the_model_knows_the_best_the_latest_and_a_spread_of_the_rest() -> None:
+    values = [float(value) for value in np.random.default_rng(0).permutation(5 * MODELLED)]
+    many = [Observation(KNOWN[0], number % 2, value) for number, value in enumerate(values)]
+    many.insert(7, Observation(KNOWN[1], 0, None))
+    kept = modelled(many)
+    found = [o.value for o in kept if o.value is not None]
+    assert len(found) == len(set(found)) <= MODELLED and many[7] in kept
+    assert kept == [o for o in many if o in kept]
+    assert set(found) >= set(sorted(values)[-MODELLED // 3 :]) | set(values[-MODELLED // 4 :])
+    share, thirds = [], np.array_split(np.array(values), 3)
+    for part in thirds:
+        share.append(np.isin(part, found).sum() / MODELLED)
+    assert min(share) > 0.15
+
+
+def test_what_the_model_no_longer_knows_is_still_not_proposed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "MODELLED", 6)
+    steering = Steering(RUNGS, 4e12, explore=0.0, candidates=20)
+    observed = results(steering, 40)
+    observed += [Observation(o.structure, 1, truth(o.structure, 0.0)) for o in observed]
+    seen = {(o.rung, o.structure.key) for o in observed}
+    for number in range(6):
+        proposal = steering.propose(observed, np.random.default_rng(number), left=0.5 * (number % 2))
+        assert (proposal.rung, proposal.structure.key) not in seen
 
 
 def test_what_cannot_be_told_apart_is_exhausted_with_a_message() -> None:
