@@ -90,14 +90,23 @@ def test_a_plan_that_is_not_clearly_faster_does_not_replace_the_dense_product() 
 
 
 @pytest.mark.parametrize(("cost", "taken"), [(1.4e9, "materialised"), (1.6e9, "native")])
-def test_a_race_whose_first_calls_take_too_long_is_called_off(monkeypatch: pytest.MonkeyPatch, cost: float, taken: str) -> None:
-    seconds = iter(range(1000))
-    monkeypatch.setattr(autotune.time, "perf_counter", lambda: float(next(seconds)))
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_a_race_whose_first_calls_take_too_long_is_called_off(
+    monkeypatch: pytest.MonkeyPatch, cost: float, taken: str, calls: int
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(autotune.time, "perf_counter", lambda: clock[0])
     native, dense = Known("native", 0.001), Known("materialised", 0.001, cost=cost)
-    calls: list[str] = []
-    monkeypatch.setattr(autotune, "_time", lambda plan, *_: calls.append(plan.name) or 0.001)
+    called: list[str] = []
+
+    def slow(plan: Known, *_: object) -> float:
+        called.append(plan.name)
+        clock[0] += 1.01 * (0.35 + autotune.OVERDUE) / calls
+        return plan.seconds
+
+    monkeypatch.setattr(autotune, "_time", slow)
     assert autotune.time_plans(problem(), [native, dense], 0.35) == taken
-    assert calls == ["native"]  # the first was long enough
+    assert called == ["native", "materialised", "native"][:calls]  # the third is in the first heat
 
 
 @pytest.mark.usefixtures("known_times")

@@ -174,6 +174,8 @@ def time_plans(problem: Problem, plans: Sequence[Plan], seconds: float) -> str:
     for heats_left, close in CLOSE:
         trial = replace(problem, tokens=tokens)
         times = _heat(running, trial, end)
+        if times is None:
+            return _untimed(problem, running)
         doubt = DOUBT * (1 - math.log(tokens) / math.log(problem.tokens)) if tokens < problem.tokens else 0.0
         for plan in running:
             cost = plan.cost(problem)
@@ -196,10 +198,18 @@ def _untimed(problem: Problem, plans: Sequence[Plan]) -> str:
     return next((name for name in fair if name.startswith("materialised")), plans[0].name)
 
 
-def _heat(plans: Sequence[Plan], trial: Problem, end: float) -> dict[str, float]:
-    """Least seconds of each plan, which run in turns so that a disturbance falls on all of them; no turn begins after `end`."""
+def _heat(plans: Sequence[Plan], trial: Problem, end: float) -> dict[str, float] | None:
+    """Least seconds of each plan, which run in turns so that a disturbance falls on all of them; no turn begins after `end`.
+
+    None where not even the first turn was over in time.
+    """
     inputs = _inputs(trial)
-    turns = [{plan.name: _time(plan, trial, inputs) for plan in plans}]
+    first: dict[str, float] = {}
+    for plan in plans:
+        if first and time.perf_counter() > end + OVERDUE:
+            return None
+        first[plan.name] = _time(plan, trial, inputs)
+    turns = [first]
     while len(turns) < TURNS and time.perf_counter() < end:
         turns.append({plan.name: _time(plan, trial, inputs) for plan in plans})
     return {plan.name: min(turn[plan.name] for turn in turns) for plan in plans}
