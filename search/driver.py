@@ -37,7 +37,6 @@ from storage.failures import UnavailableError
 from storage.laws import PowerLaw
 from storage.leases import LEASE_SECONDS, FencedError
 from storage.ledger import Enter, Ledger
-from storage.status import status
 from storage.studies import StudyRecord
 
 
@@ -115,11 +114,6 @@ class Driver:
     def running(self) -> list[Progress]:
         """The trials this driver has with workers now."""
         return list(self._tasks.values())
-
-    @property
-    def finished(self) -> bool:
-        """Whether every trial of the budget has ended."""
-        return status(self.database, self._study.name).done >= self._study.budget
 
     def next(self) -> Task | Wait | Finished:
         """Claim a trial and make it ready: propose where it has no structure, and enter it in Optuna where it is not yet.

@@ -107,7 +107,7 @@ class Study:
         with ExitStack() as stack:
             opened = stack.enter_context(self._opened(create))
             left = opened.study.budget - status(opened.database, self.name).done
-            connection = stack.enter_context(Connection(cluster or Cluster(), concurrency)) if left else None
+            connection = stack.enter_context(Connection(cluster or Cluster(), concurrency)) if left > 0 else None
             from search.session import Session  # it loads Optuna, while Ray starts
 
             yield Session(stack.enter_context(self._driver(opened)), connection)

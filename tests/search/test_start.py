@@ -24,7 +24,7 @@ from space.errors import RunError, UserError
 
 def test_a_driver_claims_its_first_trials_without_torch(settings: StudySettings, tmp_path: Path) -> None:
     script = f"""
-import json, sys
+import sys
 from search.settings import StudySettings
 from search.study import Study
 settings = StudySettings.from_dict({settings.to_dict()!r})
@@ -69,7 +69,7 @@ def test_tune_runs_in_the_workers_that_ray_began_with() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_are_the_programs_own_while_ray_is_there(number: int) -> None:
     script = f"""
-import signal, time
+import signal
 from search.cluster import Cluster
 from search.connection import Connection
 signal.signal({number}, lambda *_: print("heard"))

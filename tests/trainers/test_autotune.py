@@ -109,6 +109,22 @@ def test_a_race_whose_first_calls_take_too_long_is_called_off(
     assert called == ["native", "materialised", "native"][:calls]  # the third is in the first heat
 
 
+def test_what_an_earlier_heat_found_stands_where_a_later_one_is_called_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(autotune.time, "perf_counter", lambda: clock[0])
+    tokens: list[int] = []
+
+    def timed(plan: Known, trial: Problem, *_: object) -> float:
+        tokens.append(trial.tokens)
+        clock[0] += 60.0 if trial.tokens > autotune.FEW else 0.0  # something else takes the machine
+        return plan.seconds
+
+    monkeypatch.setattr(autotune, "_time", timed)
+    plans = [Known("estimated", 0.0100), Known("measured", 0.0090)]
+    assert autotune.time_plans(problem(4096, 1024), plans, 30.0) == "measured"
+    assert sum(count > autotune.FEW for count in tokens) == 1
+
+
 @pytest.mark.usefixtures("known_times")
 def test_times_of_few_tokens_count_less_beside_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     plans = [Known("estimated", 0.010), Known("other", 0.0088, cost=1.8e9)]

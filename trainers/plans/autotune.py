@@ -175,7 +175,9 @@ def time_plans(problem: Problem, plans: Sequence[Plan], seconds: float) -> str:
         trial = replace(problem, tokens=tokens)
         times = _heat(running, trial, end)
         if times is None:
-            return _untimed(problem, running)
+            if not whole:
+                return _untimed(problem, running)
+            break
         doubt = DOUBT * (1 - math.log(tokens) / math.log(problem.tokens)) if tokens < problem.tokens else 0.0
         for plan in running:
             cost = plan.cost(problem)
