@@ -102,6 +102,20 @@ def test_the_native_kernel_takes_any_number_of_tokens(tokens: int, widths: tuple
 
 
 @pytest.mark.skipif(library() is None, reason="no C++ compiler here")
+@pytest.mark.parametrize(
+    ("structure", "widths"),
+    [("btt10", (1024, 512)), ("btt11", (2048, 512)), ("btt16", (500, 1000)), ("g2", (2048, 512))],
+    ids=str,
+)
+def test_the_native_kernel_sums_up_parts_of_what_lies_between_the_products(structure: str, widths: tuple[int, int]) -> None:
+    layer, x = layer_of(structure, widths, torch.float32)
+    exact = copy.deepcopy(layer).double()
+    wanted = execute(choice.plan_named("rows"), exact, x.detach().double().requires_grad_())
+    for got, want in zip(execute(choice.plan_named("native"), layer, x), wanted, strict=True):
+        assert (got.double() - want).norm() < 16 * torch.finfo(torch.float32).eps * want.norm()
+
+
+@pytest.mark.skipif(library() is None, reason="no C++ compiler here")
 def test_the_native_kernel_passes_on_what_is_not_finite_and_repeats_its_bits() -> None:
     layer, x = layer_of("btt11", (64, 64), torch.bfloat16)
     plan = choice.plan_named("native")

@@ -13,16 +13,22 @@
 
 namespace {
 
-// One block of tokens: its rows, and what lies between the products for a group of phi's, (group, y1, inner, TOKENS).
+// Part of the sums over phi and gamma: so many from the first of each.
+struct Part {
+    int64_t f, phis, g, gammas;
+};
+
+// One block of tokens: its rows, and what lies between the products for a part, (phis, y1, gammas, x2, rho, TOKENS).
 struct Block {
     const Sizes &s;
     const float *first, *second;
     float *x, *y, *z, *dz, *dx;
     const float *x_tokens, *y_tokens; // as Tokens, or null
+    const int64_t between = s.pitch();
 
     Rows in(float *rows, int64_t g, int64_t b) const { return {rows + s.in_row(g, b) * TOKENS, s.in_step()}; }
     Rows out(int64_t f, int64_t d) const { return {y + s.out_row(f, d) * TOKENS, s.out_step()}; }
-    Rows inner(float *rows, int64_t l, int64_t d) const { return {rows + (l * s.y1 + d) * s.pitch() * TOKENS, 1}; }
+    Rows inner(float *rows, int64_t l, int64_t d) const { return {rows + (l * s.y1 + d) * between * TOKENS, 1}; }
 
     // a += p times the rows `at` and on of an input or output, from its Tokens where those are kept
     void outer_with(Rows p, Rows lanes, const float *tokens, int64_t width, int64_t at, float *a, int64_t a_row, int64_t height,
@@ -31,60 +37,70 @@ struct Block {
         else outer(p, lanes, a, a_row, height, count);
     }
 
-    // Calls visit(weight offset, row step of the weights, rows of z, count) for each matrix of the first factor with one
-    // (g, b): the longer of (rho) and (phi's of the group, y1) becomes the rows of the matrix.
-    template <typename Visit> void each_first(int64_t g, int64_t b, int64_t f, int64_t phis, float *rows, Visit visit) const {
-        const int64_t base = g * s.rho * s.phi * s.y1, at = (g * s.x2 + b) * s.rho, many = phis * s.y1;
-        if (s.rho > many)
-            for (int64_t i = 0; i < many; i++)
-                visit((base + f * s.y1 + i) * s.x1, s.phi * s.y1 * s.x1, Rows{rows + (i * s.pitch() + at) * TOKENS, 1}, s.rho);
-        else
-            for (int64_t r = 0; r < s.rho; r++)
-                visit((base + (r * s.phi + f) * s.y1) * s.x1, s.x1, Rows{rows + (at + r) * TOKENS, s.pitch()}, many);
+    // Calls visit(part of a sum) for each.
+    template <typename Visit> void each_part(Visit visit) const {
+        const int64_t group = s.group(), gammas = s.gammas();
+        for (int64_t f = 0; f < s.phi; f += group)
+            for (int64_t g = 0; g < s.gamma; g += gammas)
+                visit(Part{f, std::min(group, s.phi - f), g, std::min(gammas, s.gamma - g)});
     }
 
-    void first_product(int64_t f, int64_t phis) const {
-        for (int64_t g = 0; g < s.gamma; g++)
-            for (int64_t b = 0; b < s.x2; b++)
-                each_first(g, b, f, phis, z, [&](int64_t w, int64_t row, Rows to, int64_t count) {
-                    multiply({first + w, row, 1}, in(x, g, b), to, count, s.x1, false);
-                });
+    // Calls visit(g, b, weight offset, row step of the weights, rows of z, count) for each matrix of the first factor with one
+    // (g, b): the longer of (rho) and (phi's of the part, y1) becomes the rows of the matrix.
+    template <typename Visit> void each_first(const Part &part, float *rows, Visit visit) const {
+        const int64_t many = part.phis * s.y1;
+        for (int64_t i = 0; i < part.gammas * s.x2; i++) {
+            const int64_t g = part.g + i / s.x2, b = i % s.x2, base = g * s.rho * s.phi * s.y1, at = i * s.rho;
+            if (s.rho > many)
+                for (int64_t m = 0; m < many; m++)
+                    visit(g, b, (base + part.f * s.y1 + m) * s.x1, s.phi * s.y1 * s.x1,
+                          Rows{rows + (m * between + at) * TOKENS, 1}, s.rho);
+            else
+                for (int64_t r = 0; r < s.rho; r++)
+                    visit(g, b, (base + (r * s.phi + part.f) * s.y1) * s.x1, s.x1, Rows{rows + (at + r) * TOKENS, between}, many);
+        }
+    }
+
+    // Calls visit(phi, phi from the part's first, y1) for each matrix of the second factor.
+    template <typename Visit> void each_second(const Part &part, Visit visit) const {
+        for (int64_t l = 0; l < part.phis; l++)
+            for (int64_t d = 0; d < s.y1; d++) visit(part.f + l, l, d);
+    }
+
+    int64_t columns(const Part &part) const { return part.gammas * s.x2 * s.rho; }
+
+    void first_product(const Part &part) const {
+        each_first(part, z, [&](int64_t g, int64_t b, int64_t w, int64_t row, Rows to, int64_t count) {
+            multiply({first + w, row, 1}, in(x, g, b), to, count, s.x1, false);
+        });
     }
 
     void forward() const {
-        const int64_t group = s.group();
-        for (int64_t f = 0; f < s.phi; f += group) {
-            const int64_t phis = std::min(group, s.phi - f);
-            first_product(f, phis);
-            for (int64_t l = 0; l < phis; l++)
-                for (int64_t d = 0; d < s.y1; d++) {
-                    const Weights weights{second + (f + l) * s.y2 * s.inner(), s.inner(), 1};
-                    multiply(weights, inner(z, l, d), out(f + l, d), s.y2, s.inner(), false);
-                }
-        }
+        each_part([&](const Part &part) {
+            first_product(part);
+            each_second(part, [&](int64_t f, int64_t l, int64_t d) {
+                const Weights weights{second + f * s.y2 * s.inner() + part.g * s.x2 * s.rho, s.inner(), 1};
+                multiply(weights, inner(z, l, d), out(f, d), s.y2, columns(part), part.g > 0);
+            });
+        });
     }
 
     // `d_second` is (phi, inner, y2): turned, so that the rows of y are its columns.
     void backward(float *d_first, float *d_second) const {
-        const int64_t group = s.group();
         memset(dx, 0, s.d_in() * TOKENS * sizeof(float));
-        for (int64_t f = 0; f < s.phi; f += group) {
-            const int64_t phis = std::min(group, s.phi - f);
-            first_product(f, phis);
-            for (int64_t l = 0; l < phis; l++)
-                for (int64_t d = 0; d < s.y1; d++) {
-                    const int64_t at = (f + l) * s.y2 * s.inner();
-                    multiply({second + at, 1, s.inner()}, out(f + l, d), inner(dz, l, d), s.inner(), s.y2, false);
-                    outer_with(inner(z, l, d), out(f + l, d), y_tokens, s.d_out(), s.out_row(f + l, d), d_second + at, s.y2,
-                               s.inner(), s.y2);
-                }
-            for (int64_t g = 0; g < s.gamma; g++)
-                for (int64_t b = 0; b < s.x2; b++)
-                    each_first(g, b, f, phis, dz, [&](int64_t w, int64_t row, Rows from, int64_t count) {
-                        multiply({first + w, 1, row}, from, in(dx, g, b), s.x1, count, true);
-                        outer_with(from, in(x, g, b), x_tokens, s.d_in(), s.in_row(g, b), d_first + w, row, count, s.x1);
-                    });
-        }
+        each_part([&](const Part &part) {
+            first_product(part);
+            each_second(part, [&](int64_t f, int64_t l, int64_t d) {
+                const int64_t at = f * s.y2 * s.inner(), from = part.g * s.x2 * s.rho;
+                multiply({second + at + from, 1, s.inner()}, out(f, d), inner(dz, l, d), columns(part), s.y2, false);
+                outer_with(inner(z, l, d), out(f, d), y_tokens, s.d_out(), s.out_row(f, d), d_second + at + from * s.y2, s.y2,
+                           columns(part), s.y2);
+            });
+            each_first(part, dz, [&](int64_t g, int64_t b, int64_t w, int64_t row, Rows from, int64_t count) {
+                multiply({first + w, 1, row}, from, in(dx, g, b), s.x1, count, true);
+                outer_with(from, in(x, g, b), x_tokens, s.d_in(), s.in_row(g, b), d_first + w, row, count, s.x1);
+            });
+        });
     }
 };
 

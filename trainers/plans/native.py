@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from trainers.cache import default_cache, locked
-from trainers.plans.plain import MOVE, edges_of, products_macs
+from trainers.plans.plain import MOVE, edges_of, parameters, products_macs, reading_macs
 from trainers.plans.problem import HALVES, Problem, differentiable_gradients, padded, trimmed
 from trainers.plans.wide import wide_linear
 from trainers.products import Edges, materialise
@@ -44,6 +44,9 @@ FLAGS = [
 SUMS = 4
 """Each thread sums gradients of its own: up to this many dense matrices in all."""
 
+BLOCK = 32
+"""Tokens that go through the kernel together: TOKENS there."""
+
 VISIT = 12
 """Time to keep one feature between the products of one token, in MACs of a large product."""
 
@@ -59,12 +62,15 @@ class Native:
         e = problem.edges
         if e is None or problem.device.type != "cpu" or problem.dtype not in (torch.float32, torch.bfloat16):
             return False
-        return problem.threads * _parameters(e) <= SUMS * problem.d_in * problem.d_out and library() is not None
+        return problem.threads * parameters(e) <= SUMS * problem.d_in * problem.d_out and library() is not None
 
     def cost(self, problem: Problem) -> float:
-        """The products at somewhat less than the speed of a large one, what lies between them, and each feature moved once."""
+        """The products at somewhat less than the speed of a large one, what lies between them, the weights read for each block,
+        and each feature moved once.
+        """
         e = edges_of(problem)
-        return problem.tokens * (1.4 * products_macs(e) + VISIT * e.between + MOVE / 8 * (e.d_in + e.d_out))
+        moved = MOVE / 8 * (e.d_in + e.d_out)
+        return problem.tokens * (1.4 * products_macs(e) + VISIT * e.between + reading_macs(e, BLOCK) + moved)
 
     def kept(self, problem: Problem) -> int:  # noqa: ARG002
         """Nothing."""
@@ -158,10 +164,6 @@ def _processor() -> str:
     except OSError:
         return ""
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}))
-
-
-def _parameters(e: Edges) -> int:
-    return e.gamma * e.rho * e.phi * (e.y1 * e.x1 + e.y2 * e.x2)
 
 
 def _address(tensor: Tensor | None) -> ctypes.c_void_p:

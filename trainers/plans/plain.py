@@ -15,6 +15,12 @@ from trainers.products import Edges, materialise, rows
 MOVE = 60
 """Time to copy one feature of one token, in MACs of a large product (CPU, float32)."""
 
+READ = 20
+"""Time to read a weight from memory for a block of tokens, and for their gradient again, in the same unit."""
+
+CACHED = 1 << 22
+"""Weights that stay in a cache from one block of tokens to the next, 16 MiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -88,6 +94,16 @@ def edges_of(problem: Problem) -> Edges:
 def products_macs(e: Edges) -> int:
     """MACs of the two products per token, in the order of `e`."""
     return e.between * e.x1 + e.d_out * e.inner
+
+
+def reading_macs(e: Edges, block: int) -> float:
+    """Reading the weights anew for each `block` of tokens, per token: those that no cache holds."""
+    return READ * max(0, parameters(e) - CACHED) / block
+
+
+def parameters(e: Edges) -> int:
+    """Weights of both factors."""
+    return e.gamma * e.rho * e.phi * (e.y1 * e.x1 + e.y2 * e.x2)
 
 
 def building_macs(problem: Problem) -> float:

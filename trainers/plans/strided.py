@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.plans.plain import MOVE, edges_of, products_macs
+from trainers.plans.plain import MOVE, edges_of, products_macs, reading_macs
 from trainers.plans.problem import HALVES, Problem, differentiable_gradients, padded, trimmed
 from trainers.products import Edges
 
@@ -54,10 +54,13 @@ class Strided:
         return problem.edges is not None and problem.device.type in ("cpu", "cuda") and fits
 
     def cost(self, problem: Problem) -> float:
-        """The products, features that move through memory, and those between, whose small products are slow."""
+        """The products, features moved, those between the products, whose small products are slow, and the weights read for
+        each chunk.
+        """
         e = swapped(edges_of(problem)) if self.swapped else edges_of(problem)
         moved = (1 if e.a_first else 2) * (e.d_in + e.d_out)
-        return problem.tokens * (products_macs(e) + MOVE / 2 * moved + 2 * MOVE * e.between)
+        reading = reading_macs(e, _tokens(e, self.chunk)) if self.chunk else 0.0
+        return problem.tokens * (products_macs(e) + MOVE / 2 * moved + 2 * MOVE * e.between + reading)
 
     def kept(self, problem: Problem) -> int:
         """What lies between the products, unless it is computed again."""
@@ -74,6 +77,11 @@ class Strided:
             bias = torch.nn.functional.pad(bias, (0, e.d_out - problem.d_out))
         y: Tensor = _Strided.apply(padded(x, e.d_in), first, second, bias, e, self)  # type: ignore[no-untyped-call]
         return trimmed(y, problem.d_out)
+
+
+def _tokens(e: Edges, chunk: int) -> int:
+    """Tokens of a chunk."""
+    return max(16, chunk // max(e.d_in, e.between, e.d_out))
 
 
 def swapped(e: Edges) -> Edges:
@@ -124,7 +132,7 @@ class _Run:
         tokens = len(x)
         size = max(min(tokens, 256), -(-tokens // parts))
         if plan.chunk:
-            size = min(size, max(16, plan.chunk // max(e.d_in, e.between, e.d_out)))
+            size = min(size, _tokens(e, plan.chunk))
         self.parts = [slice(i, i + size) for i in range(0, tokens, size)] if tokens else []
         in_place = e.a_first and not plan.wide
         self.x_buffer = None if in_place else self._empty(x, size * e.d_in)
