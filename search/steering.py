@@ -25,6 +25,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -35,6 +36,7 @@ from space.sampling import neighbours, sample_structure
 from space.structure import Structure
 
 if TYPE_CHECKING:
+    import torch
     from botorch.models import SingleTaskGP
 
 FEATURES = 10
@@ -49,6 +51,9 @@ CONFIRM = 0.3
 
 MODELLED = 300
 """Results that the model knows at most: it costs their number cubed."""
+
+GROWTH = 1.1
+"""How much more results there must be than at the last fit of the hyperparameters for them to be fitted again."""
 
 FIT = {"timeout_sec": 3.0, "options": {"maxiter": 30}}
 """Bounds on the fit of the hyperparameters: a driver that thinks dispatches no trials."""
@@ -225,21 +230,59 @@ def features(structure: Structure, log_compute: float) -> list[float]:
 def fit(x: Floats, y: Floats, running: Floats) -> SingleTaskGP:
     """The Gaussian process of the module's head, given results and the trials still running.
 
-    Hyperparameters are fitted to the results. Running trials then enter at their predicted mean (Ginsbourger et al. 2010,
-    "kriging believer"), so that two drivers do not buy the same knowledge.
+    Running trials enter at their predicted mean (Ginsbourger et al. 2010, "kriging believer"), so that two drivers do not buy
+    the same knowledge.
 
     Args:
-        x: (n, 11) features of the results.
+        x: (n, 11) features of the results, the earliest first.
         y: (n,) log multipliers.
         running: (m, 11) features of the running trials, m may be 0.
     """
     import torch
+
+    early = fitted_at(len(y))
+    model = gaussian_process(x, y)
+    hyperparameters = _hyperparameters(x[:early].tobytes(), y[:early].tobytes())
+    for parameter, value in zip(model.parameters(), hyperparameters, strict=True):
+        parameter.data.copy_(value)
+    model.eval()
+    if not len(running):
+        return model
+    pending = torch.as_tensor(running)
+    with torch.no_grad():
+        return model.condition_on_observations(pending, model.posterior(pending).mean)
+
+
+def fitted_at(count: int) -> int:
+    """Of so many results, how many the hyperparameters are fitted to: the first ones. It is all of them again when there are
+    `GROWTH` times as many, since the fit takes most of the time of a proposal.
+    """
+    at = FEWEST
+    while (later := max(at + 1, int(GROWTH * at))) <= count:
+        at = later
+    return min(at, count)
+
+
+@lru_cache(maxsize=8)
+def _hyperparameters(x: bytes, y: bytes) -> tuple[torch.Tensor, ...]:
+    """The hyperparameters that fit these results best, in the order of the model's parameters. Bytes can be remembered."""
     from botorch.exceptions import ModelFittingError
     from botorch.fit import fit_gpytorch_mll
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    values = np.frombuffer(y)
+    model = gaussian_process(np.frombuffer(x).reshape(len(values), -1), values)
+    with contextlib.suppress(ModelFittingError):  # the hyperparameters of the priors are a usable model too
+        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs=FIT)
+    return tuple(parameter.detach().clone() for parameter in model.parameters())
+
+
+def gaussian_process(x: Floats, y: Floats) -> SingleTaskGP:
+    """The model of results `x` (n, 11) and `y` (n,), with the hyperparameters of its priors."""
+    import torch
     from botorch.models import SingleTaskGP
     from botorch.models.transforms import Standardize
     from gpytorch.kernels import LinearKernel, MaternKernel, ScaleKernel
-    from gpytorch.mlls import ExactMarginalLogLikelihood
     from gpytorch.priors import LogNormalPrior
 
     def matern(lengthscales: int | None) -> MaternKernel:
@@ -249,16 +292,8 @@ def fit(x: Floats, y: Floats, running: Floats) -> SingleTaskGP:
 
     level = ScaleKernel(matern(FEATURES))
     slope = matern(None) * LinearKernel(active_dims=(FEATURES,))
-    inputs, outputs = torch.as_tensor(x), torch.as_tensor(y)[:, None]
-    model = SingleTaskGP(inputs, outputs, covar_module=level + slope, outcome_transform=Standardize(1))
-    with contextlib.suppress(ModelFittingError):  # the hyperparameters of the priors are a usable model too
-        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs=FIT)
-    model.eval()
-    if not len(running):
-        return model
-    pending = torch.as_tensor(running)
-    with torch.no_grad():
-        return model.condition_on_observations(pending, model.posterior(pending).mean)
+    inputs, outputs = torch.tensor(x), torch.tensor(y)[:, None]
+    return SingleTaskGP(inputs, outputs, covar_module=level + slope, outcome_transform=Standardize(1))
 
 
 @contextlib.contextmanager

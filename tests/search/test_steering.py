@@ -11,7 +11,7 @@ import torch
 from search import plan
 from search import steering as policy
 from search.settings import Rung, StudySettings
-from search.steering import FEWEST, MODELLED, Observation, Steering, features, fit, modelled
+from search.steering import FEWEST, MODELLED, Observation, Steering, features, fit, fitted_at, modelled
 from space.catalogue import STANDARD
 from space.errors import RunError
 from space.sampling import sample_structure
@@ -118,6 +118,32 @@ def test_of_many_results_the_model_knows_the_best_the_latest_and_a_spread_of_the
     for part in thirds:
         share.append(np.isin(part, found).sum() / MODELLED)
     assert min(share) > 0.15
+
+
+def test_hyperparameters_are_fitted_when_results_have_grown_by_a_tenth() -> None:
+    assert [fitted_at(count) for count in (1, 3, 4, 5, 10, 20)] == [1, 3, 4, 5, 10, 20]
+    fits = [fitted_at(count) for count in range(1, MODELLED + 1)]
+    assert all(0 <= count - at <= 0.1 * at for count, at in enumerate(fits, start=1))
+    assert fits == sorted(fits) and len({at for at in fits if at > 20}) <= 30  # of 280
+
+
+@pytest.mark.filterwarnings("ignore::linear_operator.utils.warnings.NumericalWarning")
+def test_between_fits_the_model_keeps_its_hyperparameters_and_learns_all_results() -> None:
+    observed = results(Steering(RUNGS, 4e12), 35)
+    x = np.array([features(o.structure, 0.0) for o in observed])
+    y = np.array([o.value for o in observed], dtype=float)
+    none = np.empty((0, x.shape[1]))
+    early = fitted_at(len(y))
+    assert early < len(y)
+    first, model = fit(x[:early], y[:early], none), fit(x, y, none)
+    for (name, value), same in zip(first.named_parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(same, value, msg=name, rtol=0, atol=0)
+    with torch.no_grad():
+        before, after = (abs(m.posterior(torch.tensor(x[early:])).mean[:, 0].numpy() - y[early:]) for m in (first, model))
+    assert after.mean() < before.mean()
+    policy._hyperparameters.cache_clear()  # another process, which was not there for the first fit
+    for value, same in zip(model.parameters(), fit(x, y, none).parameters(), strict=True):
+        torch.testing.assert_close(same, value, rtol=0, atol=0)
 
 
 def test_what_the_model_no_longer_knows_is_still_not_proposed_again(monkeypatch: pytest.MonkeyPatch) -> None:
