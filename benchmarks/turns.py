@@ -34,8 +34,7 @@ def timed(run: Callable[[], None]) -> float:
 
 
 def in_turns(runs: dict[str, Callable[[], None]], seconds: float, repetitions: int) -> dict[str, list[float]]:
-    """Seconds of each version in each turn, after one that does not count; at least one, then while there is time."""
-    timed(runs["ours"])
+    """Seconds of each version in each turn; at least one, then while there is time."""
     end = time.perf_counter() + seconds
     turns: list[dict[str, float]] = []
     while not turns or (len(turns) < repetitions and sum(turns[-1].values()) < end - time.perf_counter()):
@@ -66,7 +65,10 @@ def in_doubt(times: dict[str, list[float]]) -> bool:
 
 
 def until_sure(runs: dict[str, Callable[[], None]], seconds: float, repetitions: int) -> dict[str, list[float]]:
-    """Like `in_turns`, and then dense and ours alone for as long again, up to `ROUNDS` times, where their ratio is in doubt."""
+    """Like `in_turns`, after a run of ours that does not count, and then dense and ours alone for as long again, up to `ROUNDS`
+    times, where their ratio is in doubt.
+    """
+    runs["ours"]()
     times = in_turns(runs, seconds, repetitions)
     for _ in range(ROUNDS):
         if not in_doubt(times):
