@@ -20,7 +20,7 @@ constexpr int WIDE = 2;           // vectors of lanes in a tile
 constexpr int STRIP = WIDE * LANES;
 constexpr int DEPTH = 256;        // terms of a sum before a tile is written back
 constexpr long BETWEEN = 1 << 17; // floats between the products that are held at a time, 512 KiB
-constexpr int HEIGHT = 6;          // rows of a tile
+constexpr int HEIGHT = 6;         // rows of a tile
 constexpr int TURN = 48;          // rows of a product over tokens that are worth turning lanes to tokens for
 
 typedef float Lanes __attribute__((vector_size(LANES * 4)));
